@@ -1,0 +1,1 @@
+build: ; CGO_ENABLED=0 go build -o bin/groom .

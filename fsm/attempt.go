@@ -1,0 +1,207 @@
+package fsm
+
+import (
+	"fmt"
+
+	"groom/api"
+	"groom/fsm/table"
+)
+
+// due gives each task that waits its next attempt, as far as the groom's capacity goes.
+func (d *decider) due(o Due) error {
+	room := d.Me().MaxTasks - d.Slots()
+	for _, id := range o.Tasks {
+		t, j, err := d.task(id)
+		if err != nil {
+			return err
+		}
+		switch t.State {
+		case api.TaskPending:
+			if room <= 0 {
+				continue
+			}
+			room--
+		case api.TaskBackoff: // holds its slot
+			if t.NextTry != nil && t.NextTry.Until(d.now) > 0 {
+				continue
+			}
+		default:
+			continue
+		}
+		d.intend(&t, j, o.Place)
+		d.put(t)
+	}
+	return nil
+}
+
+// intend gives the task its next attempt. From this entry on, and not before, a process may exist for it.
+func (d *decider) intend(t *Task, j Job, place Place) {
+	n := max(t.Attempt+1, t.Next)
+	t.Attempt, t.Next, t.NextTry = n, 0, nil
+	a := Attempt{ID: t.ID.Attempt(n), Epoch: t.Epoch, State: AttemptIntended, Place: place, Intended: d.now}
+	table.Put(d.draft, d.Attempts, string(a.ID), a)
+	of := ""
+	if j.Type != api.BSP {
+		of = fmt.Sprintf(", %d of %d failures used", t.Failures, j.Restart.Limit)
+	}
+	d.turn(t, api.TaskLaunching, "launch %s%s", a.ID, of)
+}
+
+func (d *decider) started(o Started) error {
+	a, t, _, err := d.attempt(o.Attempt)
+	if err != nil {
+		return err
+	}
+	if a.State != AttemptIntended {
+		return nil // told again after a restart
+	}
+	a.State, a.Pid, a.ShimPid, a.Started = AttemptRunning, o.Pid, o.ShimPid, o.At
+	table.Put(d.draft, d.Attempts, string(a.ID), a)
+	if t.State == api.TaskLaunching && t.Attempt == a.ID.N() {
+		d.turn(&t, api.TaskRunning, "%s runs as pid %d", a.ID, o.Pid)
+		d.put(t)
+	} else {
+		d.say("%s runs as pid %d, and is to end", a.ID, o.Pid)
+	}
+	return nil
+}
+
+func (d *decider) done(o Done) error {
+	a, _, _, err := d.attempt(o.Attempt)
+	if err != nil {
+		return err
+	}
+	if a.Done || a.State == AttemptEnded {
+		return nil
+	}
+	a.Done = true
+	table.Put(d.draft, d.Attempts, string(a.ID), a)
+	d.say("%s has nothing more to do", a.ID)
+	return nil
+}
+
+// failureLimit bounds what an attempt may tell of its end, in bytes: the rest is in its log.
+const failureLimit = 4096
+
+func (d *decider) told(o Told) error {
+	a, _, _, err := d.attempt(o.Attempt)
+	if err != nil {
+		return err
+	}
+	if a.Failure != "" || a.State == AttemptEnded {
+		return nil // the first reason is the one that counts
+	}
+	a.Failure = o.Failure[:min(len(o.Failure), failureLimit)]
+	table.Put(d.draft, d.Attempts, string(a.ID), a)
+	d.say("%s tells: %s", a.ID, a.Failure)
+	return nil
+}
+
+func (d *decider) silent(o Silent) error {
+	a, _, _, err := d.attempt(o.Attempt)
+	if err != nil {
+		return err
+	}
+	if a.State != AttemptRunning || a.Order != nil {
+		return nil
+	}
+	a.Order = &Order{By: BySilence, Signal: "SIGKILL", Why: o.Why, At: d.now}
+	table.Put(d.draft, d.Attempts, string(a.ID), a)
+	d.say("%s is out of contact (%s): kill it", a.ID, o.Why)
+	return nil
+}
+
+// uncountedLimit bounds the ends of a task that are nobody's fault.
+const uncountedLimit = 10
+
+// ended records how an attempt ended and decides what becomes of its task. The entry is the proof that the attempt is
+// dead, and only in it, or after it, a next attempt is intended.
+func (d *decider) ended(o Ended) error {
+	a, t, j, err := d.attempt(o.Attempt)
+	if err != nil {
+		return err
+	}
+	if a.State == AttemptEnded {
+		return nil
+	}
+	a.State, a.End = AttemptEnded, &o.End
+	a.Counted = d.counted(a, j)
+	table.Put(d.draft, d.Attempts, string(a.ID), a)
+	if t.Attempt != a.ID.N() || t.State.Terminal() {
+		d.say("%s %s", a.ID, o.End.Outcome)
+		return nil
+	}
+	if a.Counted {
+		t.Failures++
+	}
+	d.next(&t, j, a, o.Place)
+	d.report(t, &a)
+	d.put(t)
+	return nil
+}
+
+// counted says whether the end is charged to the task's budget: as its outcome says, with two things that an outcome
+// does not know. A task that was asked to end may end as it likes; a BSP task that exits 0 without done has failed.
+func (d *decider) counted(a Attempt, j Job) bool {
+	if a.Order != nil && (a.Order.By == api.ByStop || a.Order.By == api.ByKill || a.Order.By == ByRollback) {
+		return false
+	}
+	if j.Type == api.BSP && a.End.Outcome.Kind == api.Exited && a.End.Outcome.Code == 0 {
+		return !a.Done
+	}
+	return a.End.Outcome.Counted()
+}
+
+// next decides what a task whose newest attempt is dead does now.
+func (d *decider) next(t *Task, j Job, a Attempt, place *Place) {
+	outcome := a.End.Outcome
+	success := outcome.Kind == api.Exited && outcome.Code == 0
+	switch {
+	case t.Final != "": // stop, kill or failure of the job
+		d.turn(t, t.Final, "%s %s: the task is %s", a.ID, outcome, t.Final)
+		t.Final = ""
+	case t.Epoch > a.Epoch: // rolled back: the newer epoch's attempt may start now
+		d.waiting(t, j, place, fmt.Sprintf("%s %s", a.ID, outcome))
+	case j.Type == api.BSP && success && a.Done:
+		d.turn(t, api.TaskCommitting, "%s is done; its output waits for the job's commit", a.ID)
+	case j.Type == api.BSP:
+		d.turn(t, api.TaskPending, "%s %s: waits for the master to recover the job", a.ID, outcome)
+	case success:
+		d.turn(t, api.TaskSucceeded, "%s exited with code 0", a.ID)
+	case a.Counted && t.Failures >= j.Restart.Limit:
+		d.turn(t, api.TaskFailed, "%s %s: failure %d of %d, no try is left", a.ID, outcome, t.Failures, j.Restart.Limit)
+	case a.Counted:
+		d.restart(t, j, place, fmt.Sprintf("%s %s: failure %d of %d", a.ID, outcome, t.Failures, j.Restart.Limit))
+	default:
+		t.Uncounted++
+		if t.Uncounted > uncountedLimit {
+			d.turn(t, api.TaskFailed, "%s %s: not counted, but more than %d such ends", a.ID, outcome, uncountedLimit)
+			return
+		}
+		d.restart(t, j, place, fmt.Sprintf("%s %s: not counted", a.ID, outcome))
+	}
+}
+
+// restart starts the next attempt at once, or after the backoff that the budget asks for.
+func (d *decider) restart(t *Task, j Job, place *Place, why string) {
+	wait := backoff(j.Restart, max(t.Failures, t.Uncounted), d.seed)
+	if wait == 0 {
+		d.waiting(t, j, place, why)
+		return
+	}
+	due := d.now.Add(wait)
+	t.NextTry = &due
+	d.turn(t, api.TaskBackoff, "%s; next try in %s", why, wait)
+}
+
+// waiting launches the next attempt in the same entry when there is a place for it, and else leaves the task to be
+// started when there is one. The slot of the attempt that just ended is still the task's.
+func (d *decider) waiting(t *Task, j Job, place *Place, why string) {
+	if place == nil {
+		t.NextTry = nil
+		d.turn(t, api.TaskBackoff, "%s; no local directory can take the next attempt", why)
+		return
+	}
+	d.say("%s", why)
+	d.intend(t, j, *place)
+}

@@ -1,0 +1,284 @@
+package fsm
+
+import (
+	"fmt"
+
+	"groom/api"
+	"groom/fsm/table"
+)
+
+// directed decides on an order of the master. What it accepts is durable with this entry and is carried out from the
+// tables alone, so a groom that dies here loses nothing and does nothing twice.
+func (d *decider) directed(o Directed) error {
+	dir := o.Directive
+	if self := d.Me(); self.Cluster != "" && dir.Cluster != self.Cluster {
+		return fmt.Errorf("pinned to cluster %s, ordered by %s: %w", self.Cluster, dir.Cluster, ErrCluster)
+	}
+	if _, seen := d.Directives.Get(dir.ID); seen {
+		return nil
+	}
+	j, known := d.Jobs.Get(string(dir.Job))
+	if known && dir.Epoch < j.Epoch && dir.Kind != api.DirectiveForget {
+		return fmt.Errorf("epoch %d of %s is over, it is at %d: %w", dir.Epoch, dir.Job, j.Epoch, ErrRefused)
+	}
+	d.say("%s %s", dir.Kind, dir.Job)
+	var err error
+	switch dir.Kind {
+	case api.DirectiveLaunch:
+		err = d.launch(o, j, known)
+	case api.DirectiveRecover:
+		err = d.recover(o, j, known)
+	case api.DirectiveStop:
+		err = d.stop(dir, j, known)
+	case api.DirectiveKill:
+		d.kill(dir, j)
+	case api.DirectiveResume:
+		err = d.resume(dir, j, known)
+	case api.DirectiveCommit:
+		err = d.commit(j, known)
+	case api.DirectiveForget:
+		err = d.forget(dir.Job, j)
+	default:
+		err = fmt.Errorf("directive %q: %w", dir.Kind, ErrRefused)
+	}
+	if err != nil {
+		return err
+	}
+	table.Put(d.draft, d.Directives, dir.ID, Seen{Kind: dir.Kind, Job: dir.Job})
+	return nil
+}
+
+// launch accepts tasks. They get their attempts when they are due.
+func (d *decider) launch(o Directed, j Job, known bool) error {
+	if o.Job == nil || o.Directive.Launch == nil {
+		return fmt.Errorf("launch without a job: %w", ErrRefused)
+	}
+	var indexes []int
+	for _, l := range o.Directive.Launch.Tasks {
+		id := o.Directive.Job.Task(l.Index)
+		indexes = append(indexes, l.Index)
+		if _, ok := d.Tasks.Get(string(id)); ok {
+			continue // there already, by a launch before this one or by a kill that overtook it
+		}
+		t := Task{ID: id, Epoch: o.Directive.Epoch, Next: l.Attempt}
+		d.turn(&t, api.TaskPending, "%s accepted", id)
+		d.put(t)
+	}
+	d.putJob(o, j, indexes, known)
+	return nil
+}
+
+func (d *decider) putJob(o Directed, old Job, indexes []int, known bool) {
+	j := *o.Job
+	j.Epoch, j.Local = o.Directive.Epoch, addIndexes(nil, indexes)
+	if known {
+		j.Local = addIndexes(old.Local, indexes)
+	}
+	if o.Directive.Launch.Root.Groom != "" {
+		j.Root = &o.Directive.Launch.Root
+	}
+	table.Put(d.draft, d.Jobs, string(j.ID), j)
+}
+
+// recover ends every older epoch of a BSP job on this groom and launches what the master placed here for the new one.
+// Tasks that moved to another groom end here. Nothing of the new epoch starts before its own older attempt is dead.
+func (d *decider) recover(o Directed, j Job, known bool) error {
+	if o.Job == nil || o.Directive.Launch == nil {
+		return fmt.Errorf("recover without a job: %w", ErrRefused)
+	}
+	if known && j.Committed {
+		return fmt.Errorf("%s has committed: %w", o.Directive.Job, ErrRefused)
+	}
+	wanted := map[int]api.TaskLaunch{}
+	var indexes []int
+	for _, l := range o.Directive.Launch.Tasks {
+		wanted[l.Index] = l
+		indexes = append(indexes, l.Index)
+	}
+	for _, i := range addIndexes(j.Local, indexes) {
+		id := o.Directive.Job.Task(i)
+		t, ok := d.Tasks.Get(string(id))
+		l, here := wanted[i]
+		switch {
+		case ok && t.State.Terminal() && !here:
+			continue
+		case ok && t.State.Terminal():
+			return fmt.Errorf("%s is %s: %w", id, t.State, ErrRefused)
+		case !ok:
+			t = Task{ID: id}
+		}
+		t.Epoch, t.NextTry = o.Directive.Epoch, nil
+		if here {
+			t.Next, t.Final = l.Attempt, ""
+		}
+		d.rollback(&t, here, o.Directive)
+		d.put(t)
+	}
+	d.putJob(o, j, indexes, known)
+	return nil
+}
+
+// rollback ends the task's process, if it has one, and leaves the task waiting for the new epoch or, when the master
+// moved it to another groom, for its end.
+func (d *decider) rollback(t *Task, here bool, dir api.Directive) {
+	a, ok := d.Newest(*t)
+	alive := ok && a.State != AttemptEnded
+	if alive {
+		d.order(a, Order{By: ByRollback, Signal: "SIGKILL", Why: dir.Reason, At: d.now})
+	}
+	switch {
+	case here && alive:
+		d.turn(t, api.TaskStopping, "%s ends for epoch %d", a.ID, dir.Epoch)
+	case here:
+		d.turn(t, api.TaskPending, "%s waits for epoch %d", t.ID, dir.Epoch)
+	case alive:
+		t.Final = api.TaskKilled
+		d.turn(t, api.TaskStopping, "%s ends: the task moved to another groom", a.ID)
+	default:
+		d.turn(t, api.TaskKilled, "%s moved to another groom", t.ID)
+	}
+}
+
+// order asks for the end of a living attempt. A weaker order never replaces a stronger one.
+func (d *decider) order(a Attempt, o Order) {
+	if a.Order != nil && (a.Order.By != api.ByStop || o.By == api.ByStop) {
+		return
+	}
+	a.Order = &o
+	table.Put(d.draft, d.Attempts, string(a.ID), a)
+}
+
+// targets are the tasks that a stop, kill or resume means: those named, or all of the job.
+func (d *decider) targets(dir api.Directive, j Job) []int {
+	if len(dir.Tasks) > 0 {
+		return dir.Tasks
+	}
+	return j.Local
+}
+
+func (d *decider) stop(dir api.Directive, j Job, known bool) error {
+	if !known {
+		return fmt.Errorf("%s: %w", dir.Job, ErrUnknown)
+	}
+	for _, i := range d.targets(dir, j) {
+		t, ok := d.Tasks.Get(string(dir.Job.Task(i)))
+		if !ok || t.State.Terminal() || t.State == api.TaskStopped || t.State == api.TaskCommitting {
+			continue
+		}
+		if t.State == api.TaskStopping && t.Final != "" {
+			continue // on its way to a stop, or to something stronger
+		}
+		t.NextTry = nil
+		a, ok := d.Newest(t)
+		if ok && a.State != AttemptEnded {
+			d.order(a, Order{By: api.ByStop, Signal: j.Stop.Signal, Grace: j.Stop.Grace, Why: dir.Reason, At: d.now})
+			t.Final = api.TaskStopped
+			d.turn(&t, api.TaskStopping, "stop %s: %s, then SIGKILL after %s", a.ID, j.Stop.Signal, j.Stop.Grace)
+		} else {
+			d.turn(&t, api.TaskStopped, "%s stopped; it had no process", t.ID)
+			d.report(t, nil)
+		}
+		d.put(t)
+	}
+	return nil
+}
+
+// kill ends tasks for good. A task that the tables do not hold gets a row that is terminal from the start, so that a
+// launch which this kill overtook finds it and starts nothing.
+func (d *decider) kill(dir api.Directive, j Job) {
+	final := api.TaskKilled
+	if dir.Fail {
+		final = api.TaskFailed
+	}
+	if j.ID == "" {
+		j = Job{ID: dir.Job}
+	}
+	j.Epoch = dir.Epoch
+	for _, i := range d.targets(dir, j) {
+		id := dir.Job.Task(i)
+		t, ok := d.Tasks.Get(string(id))
+		if ok && (t.State.Terminal() || j.Committed) {
+			continue
+		}
+		t.ID, t.NextTry = id, nil
+		a, ok := d.Newest(t)
+		if ok && a.State != AttemptEnded {
+			d.order(a, Order{By: api.ByKill, Signal: "SIGKILL", Why: dir.Reason, At: d.now})
+			t.Final = final
+			d.turn(&t, api.TaskStopping, "kill %s", a.ID)
+		} else {
+			d.turn(&t, final, "%s %s; it had no process", id, final)
+			d.report(t, nil)
+		}
+		j.Local = addIndexes(j.Local, []int{i})
+		d.put(t)
+	}
+	table.Put(d.draft, d.Jobs, string(j.ID), j)
+}
+
+// resume starts stopped tasks again, with a fresh budget: it is the operator who asks.
+func (d *decider) resume(dir api.Directive, j Job, known bool) error {
+	if !known {
+		return fmt.Errorf("%s: %w", dir.Job, ErrUnknown)
+	}
+	for _, i := range d.targets(dir, j) {
+		t, ok := d.Tasks.Get(string(dir.Job.Task(i)))
+		if !ok || t.State != api.TaskStopped {
+			continue
+		}
+		t.Failures, t.Uncounted = 0, 0
+		d.turn(&t, api.TaskPending, "%s resumes", t.ID)
+		d.put(t)
+	}
+	return nil
+}
+
+// commit lets the reconciler move the outputs of the job's tasks into place.
+func (d *decider) commit(j Job, known bool) error {
+	if !known {
+		return fmt.Errorf("commit: %w", ErrUnknown)
+	}
+	j.Committed = true
+	table.Put(d.draft, d.Jobs, string(j.ID), j)
+	return nil
+}
+
+func (d *decider) committed(o Committed) error {
+	for _, i := range o.Tasks {
+		t, _, err := d.task(o.Job.Task(i))
+		if err != nil {
+			return err
+		}
+		if t.State != api.TaskCommitting {
+			continue
+		}
+		d.turn(&t, api.TaskSucceeded, "output of %s is in place", t.ID)
+		d.report(t, nil)
+		d.put(t)
+	}
+	return nil
+}
+
+// forget drops the rows of an ended job. Its directories go afterwards: a crash between leaves directories that no
+// row owns, which the next start cleans.
+func (d *decider) forget(id api.JobID, j Job) error {
+	for _, i := range j.Local {
+		t, ok := d.Tasks.Get(string(id.Task(i)))
+		if !ok {
+			continue
+		}
+		if !t.State.Terminal() {
+			return fmt.Errorf("%s is %s: %w", t.ID, t.State, ErrRefused)
+		}
+		for n := 1; n <= t.Attempt; n++ {
+			a, ok := d.Attempts.Get(string(t.ID.Attempt(n)))
+			if ok && a.State != AttemptEnded {
+				return fmt.Errorf("%s is %s: %w", a.ID, a.State, ErrRefused)
+			}
+			table.Delete(d.draft, d.Attempts, string(t.ID.Attempt(n)))
+		}
+		table.Delete(d.draft, d.Tasks, string(t.ID))
+	}
+	table.Delete(d.draft, d.Jobs, string(id))
+	return nil
+}
