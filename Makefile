@@ -1,1 +1,47 @@
-build: ; CGO_ENABLED=0 go build -o bin/groom .
+# groom: `make` alone lists what there is.
+GO     ?= go
+BIN    ?= bin
+BUILD  ?= build
+KEEP   ?=
+BUILDID := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+EXAMPLES := pi pagerank importgraph ranks
+
+export CGO_ENABLED = 0
+
+# Linters run from their module versions, so that a fresh machine needs nothing but Go.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
+
+.PHONY: help build run test race lint e2e bench clean
+
+help: ## what there is
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/groom and its examples
+	@mkdir -p $(BIN)
+	$(GO) build -trimpath -ldflags "-X main.build=$(BUILDID)" -o $(BIN)/groom .
+	$(GO) build -trimpath -o $(BIN)/ $(addprefix ./examples/,$(EXAMPLES))
+
+run: build ## the main job: PageRank of the Go source on this machine (KEEP=1 stays up to look at)
+	@BIN=$(BIN) BUILD=$(BUILD) KEEP=$(KEEP) ./examples/run
+
+test: ## every test, end-to-end ones included, with the race detector
+	@./test/prepare
+	@$(GO) build -o $(BUILD)/summary ./test/summary
+	@CGO_ENABLED=1 $(GO) test -race -timeout 10m -json ./... | $(BUILD)/summary
+
+race: test ## the same: the race detector is always on
+
+e2e: ## only the end-to-end tests
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m -v ./test/e2e
+
+lint: ## vet, staticcheck, gofumpt
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	@out=$$($(GO) run $(GOFUMPT) -l .); [ -z "$$out" ] || { echo "gofumpt would change:"; echo "$$out"; exit 1; }
+
+bench: build ## the figures, each as a ratio in one run
+	$(GO) run ./test/bench
+
+clean: ## remove what was built
+	rm -rf $(BIN) $(BUILD)

@@ -78,6 +78,7 @@ type RegistrationReply struct {
 	Cluster   string   `json:"cluster"`
 	Heartbeat Duration `json:"heartbeat"` // period the master asks for
 	Lease     Duration `json:"lease"`
+	WebURL    string   `json:"web_url,omitempty"` // the master's pages, where a groom passes job verbs on to
 }
 
 // Heartbeat says that the groom lives, and hands over reports that are not yet acknowledged: POST /v1/heartbeat.

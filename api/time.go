@@ -21,6 +21,9 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// Seconds is the duration as a number of seconds.
+func (d Duration) Seconds() float64 { return time.Duration(d).Seconds() }
+
 func (d Duration) String() string { return time.Duration(d).String() }
 
 // Moment is a point in time as the journal keeps it: wall clock for people, and the clock of one boot, which never

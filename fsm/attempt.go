@@ -17,7 +17,7 @@ func (d *decider) due(o Due) error {
 		}
 		switch t.State {
 		case api.TaskPending:
-			if room <= 0 {
+			if room <= 0 || d.awaitsMaster(t) {
 				continue
 			}
 			room--

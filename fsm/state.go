@@ -107,7 +107,7 @@ type Attempt struct {
 type End struct {
 	Outcome   api.Outcome `json:"outcome"`
 	Status    int         `json:"status"` // raw wait status, -1 when unknown
-	At        api.Moment  `json:"at"`     // when the groom learned of it; Outcome and rusage are the shim's
+	At        api.Moment  `json:"at"`     // by its exit record, or when the groom learned of it
 	MaxRSS    int64       `json:"max_rss,omitempty"`
 	UserNS    int64       `json:"user_ns,omitempty"`
 	SystemNS  int64       `json:"system_ns,omitempty"`

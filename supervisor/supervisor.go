@@ -1,24 +1,44 @@
+// Package supervisor runs attempts as processes that outlive the groom: it starts each one exactly once, under a shim
+// of its own, finds them again after a crash, ends them, and tells how they ended.
+//
+// Any binary that imports this package can be the shim: it starts itself again (see package shim).
 package supervisor
-
-// (contract for the authors; to be replaced by the real thing)
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"sync"
 	"time"
 
 	"groom/api"
 )
 
+var (
+	// ErrStarted is returned when an attempt is started a second time.
+	ErrStarted = errors.New("attempt already started")
+	// ErrUnknown is returned when an attempt is not, or no longer, watched.
+	ErrUnknown = errors.New("attempt not running")
+	// ErrOrder is returned when a stop order cannot be understood.
+	ErrOrder = errors.New("bad stop order")
+	// ErrSpec is returned when a spec cannot be carried out.
+	ErrSpec = errors.New("bad attempt spec")
+	// ErrAlive is returned when a directory belongs to a living attempt.
+	ErrAlive = errors.New("attempt is alive")
+	// ErrForeign is returned when a directory holds another device.
+	ErrForeign = errors.New("another device inside")
+	// ErrClosed is returned after Close.
+	ErrClosed = errors.New("supervisor closed")
+)
+
 // Spec is everything needed to run one attempt; it becomes ctl/spec (0600).
 type Spec struct {
-	ID     api.AttemptID
-	Dir    string   // the attempt directory, absolute; ctl/ and work/ are made below it
-	Token  string   // goes into the task's environment as GROOM_TOKEN, and identifies orphans
-	Argv   []string // argv[0] is looked up in PATH of Env when it has no slash
-	Env    []string // complete
-	Logs   api.Logs
-	Stop   api.Stop // default order of a stop, used by the shim when told to stop without one
-	// DieWithGroom (groom run): reserved for later; not needed now
+	ID    api.AttemptID
+	Dir   string   // the attempt directory, absolute; ctl/, log/ and work/ are made below it
+	Token string   // goes into the task's environment as GROOM_TOKEN, and identifies orphans
+	Argv  []string // argv[0] is looked up in the PATH of Env when it has no slash
+	Env   []string // complete but for GROOM_TOKEN
+	Logs  api.Logs // zero values take the defaults
 }
 
 // Ref finds an attempt again after a restart.
@@ -30,10 +50,12 @@ type Ref struct {
 	Token  string
 }
 
+// EventKind says what an event tells.
 type EventKind int
 
+// The kinds of event.
 const (
-	Started EventKind = iota // the task's process exists (or exec failed: then Ended follows at once, without Started)
+	Started EventKind = iota // the task's process exists (when exec failed, Ended comes without it)
 	Ended                    // the exit record is synced, or the attempt is proven dead
 )
 
@@ -47,44 +69,129 @@ type Event struct {
 	Exit    *Exit // of Ended
 }
 
-// Exit is the exit record of an attempt, or what is known without one.
+// Exit is the exit record of an attempt, or what is known without one. A time that is not known is zero.
 type Exit struct {
-	Outcome   api.Outcome // By: "stop"/"kill" when the shim's own signal by that order ended it, else "others"
-	Status    int         // raw wait status, -1 when unknown
+	Outcome   api.Outcome
+	Status    int    // raw wait status, -1 when unknown
+	Asked     string // the first order that was given before the end: "stop", "kill", "silence", "rollback" or ""
 	StartedAt time.Time
 	EndedAt   time.Time
 	MaxRSS    int64 // bytes
 	User, Sys time.Duration
-	StdoutLen, StderrLen int64
+	StdoutLen int64
+	StderrLen int64
 	Dropped   int64 // bytes that could not be written to the logs
 	Escalated bool  // the grace was over: killed
-	Unproven  bool  // shim lost and emptiness could not be proven
+	Unproven  bool  // the shim is lost, and that nothing of the attempt lives could not be proven
 	Words     string
 }
 
 // Finding is what Adopt saw.
 type Finding struct {
-	Kind    api.Finding // FoundAlive, FoundEnded, FoundLost, FoundUnborn
-	Pid     int
+	Kind    api.Finding // FoundAlive, FoundEnded, FoundLost or FoundUnborn
+	Pid     int         // 0 when the shim had not yet started the task: then Started follows
 	ShimPid int
 	Exit    *Exit // unless FoundAlive
 	Words   string
 }
 
-// Order asks for the end of an attempt. Sending it again changes nothing (the grace is not extended).
-type Order struct {
-	By     string // api.ByStop, api.ByKill, "silence" or "rollback"
-	Signal string // first signal
-	Grace  time.Duration // then SIGKILL of group and of every descendant; 0 kills at once
+// Options is what a supervisor is made with.
+type Options struct {
+	Log *slog.Logger // what happens in the background and is no event; nil discards it
 }
 
-type Supervisor struct{}
+// Supervisor watches attempts. Its methods may be called from several goroutines.
+type Supervisor struct {
+	log    *slog.Logger
+	events chan Event
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 
-type Options struct{}
+	mu       sync.Mutex
+	attempts map[api.AttemptID]*attempt
+	closed   bool
+}
 
-func New(o Options) *Supervisor                                                    { return nil }
-func (s *Supervisor) Events() <-chan Event                                          { return nil }
-func (s *Supervisor) Start(ctx context.Context, spec Spec) error                    { return nil }
-func (s *Supervisor) Adopt(ctx context.Context, ref Ref) (Finding, error)           { return Finding{}, nil }
-func (s *Supervisor) Stop(id api.AttemptID, o Order) error                          { return nil }
-func (s *Supervisor) Close() error                                                  { return nil }
+// New makes a supervisor that watches nothing yet. Someone must read its events.
+func New(o Options) *Supervisor {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Supervisor{
+		log: o.Log, events: make(chan Event, 64), ctx: ctx, cancel: cancel,
+		attempts: map[api.AttemptID]*attempt{},
+	}
+}
+
+// Events is closed by Close.
+func (s *Supervisor) Events() <-chan Event { return s.events }
+
+// Close stops watching. The attempts run on; another supervisor can adopt them.
+func (s *Supervisor) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	s.wg.Wait()
+	close(s.events)
+	return nil
+}
+
+// attempt is one that is being started or watched.
+type attempt struct {
+	Ref
+	shim    *process
+	started bool               // Started needs no telling any more
+	ctx     context.Context    // done when the attempt has ended
+	cancel  context.CancelFunc // of ctx
+	orders  map[string]bool    // by whom a stop was ordered; guarded by Supervisor.mu
+}
+
+// enter reserves the attempt, so that two calls cannot both start or watch it.
+func (s *Supervisor) enter(ref Ref) (*attempt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if s.attempts[ref.ID] != nil {
+		return nil, ErrStarted
+	}
+	a := &attempt{Ref: ref, orders: map[string]bool{}}
+	a.ctx, a.cancel = context.WithCancel(s.ctx)
+	s.attempts[ref.ID] = a
+	return a, nil
+}
+
+func (s *Supervisor) leave(a *attempt) {
+	a.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.attempts, a.ID)
+}
+
+// spawn runs f in the background, unless the supervisor is closed.
+func (s *Supervisor) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.wg.Go(f)
+	return true
+}
+
+func (s *Supervisor) emit(e Event) bool {
+	select {
+	case s.events <- e:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,142 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"groom/api"
+	"groom/fsm"
+	"groom/supervisor"
+)
+
+// adoptAtOnce bounds the attempts that are looked for at the same time.
+const adoptAtOnce = 16
+
+// adopt looks for every attempt that the tables hold as alive, records what it finds, and kills what the tables do not
+// know. Only then are the findings journaled as this start's recovery report: a kill before leaves a start without a
+// report, whose findings are recorded all the same, each in its own entry.
+func (g *Groom) adopt(ctx context.Context) error {
+	g.progress("looking for living tasks", 0, 0)
+	var living []fsm.Attempt
+	known := map[api.AttemptID]bool{}
+	g.machine.View(func() {
+		for _, a := range g.state.Attempts.All() {
+			known[a.ID] = true
+			g.tokens.add(g.taskToken(a.ID), a.ID)
+			if a.State != fsm.AttemptEnded {
+				living = append(living, a)
+			}
+		}
+	})
+	rows := make([]api.RecoveryRow, len(living))
+	errs := make([]error, len(living))
+	slots := make(chan struct{}, adoptAtOnce)
+	var all sync.WaitGroup
+	for i, a := range living {
+		g.hands.launched[a.ID] = true
+		all.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			rows[i], errs[i] = g.adoptOne(ctx, a)
+		})
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	orphans, err := g.killOrphans(ctx, known)
+	if err != nil {
+		return err
+	}
+	stats, self := g.journal.Stats(), g.Me()
+	report := api.RecoveryReport{
+		Incarnation: self.Incarnation, At: time.Now().UTC(), BootID: g.host.BootID, SameBoot: g.sameBoot,
+		Replayed: stats.Replayed, JournalTook: api.Duration(stats.OpenTook), Took: api.Duration(time.Since(g.began)),
+		Found: append(rows, orphans...),
+	}
+	if err := g.observe(ctx, fsm.Recovered{Report: report}); err != nil {
+		return fmt.Errorf("record recovery: %w", err)
+	}
+	return nil
+}
+
+// adoptOne looks for one attempt. What it finds dead is recorded at once, which may intend the next attempt.
+func (g *Groom) adoptOne(ctx context.Context, a fsm.Attempt) (api.RecoveryRow, error) {
+	row := api.RecoveryRow{Attempt: a.ID}
+	f, err := g.super.Adopt(ctx, supervisor.Ref{
+		ID: a.ID, Dir: attemptDir(a), BootID: a.Place.BootID, PIDNS: a.Place.PIDNS, Token: g.taskToken(a.ID),
+	})
+	if err != nil {
+		return row, fmt.Errorf("adopt %s: %w", a.ID, err)
+	}
+	row.Finding, row.Pid, row.Words = f.Kind, f.Pid, f.Words
+	var o fsm.Observation
+	switch {
+	case f.Kind == api.FoundAlive:
+		if job, spec, err := g.specOf(a.ID.Task().Job()); err == nil {
+			g.pulses.watch(a.ID, job, spec)
+		}
+		if a.State != fsm.AttemptIntended || f.Pid == 0 {
+			return row, nil
+		}
+		o = fsm.Started{Attempt: a.ID, Pid: f.Pid, ShimPid: f.ShimPid, At: moment()}
+	default:
+		end := endOf(f.Exit)
+		row.Outcome = &end.Outcome
+		o = fsm.Ended{Attempt: a.ID, End: end, Place: g.place()}
+	}
+	if err := g.observe(ctx, o); err != nil {
+		return row, fmt.Errorf("record %s: %w", a.ID, err)
+	}
+	g.machine.View(func() {
+		if t, ok := g.state.Tasks.Get(string(a.ID.Task())); ok {
+			row.Words += "; " + t.Words
+		}
+	})
+	return row, nil
+}
+
+// endOf is an exit record as the tables keep it.
+func endOf(x *supervisor.Exit) fsm.End {
+	at := moment()
+	if !x.EndedAt.IsZero() {
+		at = momentAt(x.EndedAt)
+	}
+	return fsm.End{
+		Outcome: x.Outcome, Status: x.Status, At: at, MaxRSS: x.MaxRSS,
+		UserNS: int64(x.User), SystemNS: int64(x.Sys), Dropped: x.Dropped,
+		Escalated: x.Escalated, Unproven: x.Unproven, Words: x.Words,
+	}
+}
+
+// followProcesses records what happens to processes, in the order in which it happened to each.
+func (g *Groom) followProcesses(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-g.super.Events():
+			g.process(ctx, e)
+		}
+	}
+}
+
+func (g *Groom) process(ctx context.Context, e supervisor.Event) {
+	switch e.Kind {
+	case supervisor.Started:
+		g.insist(ctx, fsm.Started{Attempt: e.ID, Pid: e.Pid, ShimPid: e.ShimPid, At: momentAt(e.At)})
+	case supervisor.Ended:
+		g.pulses.drop(e.ID)
+		g.insist(ctx, fsm.Ended{Attempt: e.ID, End: endOf(e.Exit), Place: g.place()})
+	}
+}
+
+// momentAt is a wall clock reading of this boot as a moment.
+func momentAt(at time.Time) api.Moment {
+	now := moment()
+	return now.Add(at.Sub(now.Wall))
+}

@@ -1,0 +1,133 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"groom/api"
+	"groom/fsm"
+	"groom/supervisor"
+)
+
+// launch makes the process of an attempt that the journal intends. An error says that none was made.
+func (g *Groom) launch(ctx context.Context, a fsm.Attempt) error {
+	job, spec, err := g.specOf(a.ID.Task().Job())
+	if err != nil {
+		return err
+	}
+	dir := attemptDir(a)
+	work := filepath.Join(dir, "work")
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		return fmt.Errorf("make attempt directory: %w", err)
+	}
+	// A kill from here on leaves a directory without a lock: adoption takes the attempt as never started, and the
+	// next one has a directory of its own.
+	for _, art := range spec.Artifacts {
+		if err := copyArtifact(art, work); err != nil {
+			return fmt.Errorf("copy artifact %s: %w", art.Name, err)
+		}
+	}
+	if err := g.stageOutput(a, job, spec); err != nil {
+		return err
+	}
+	g.tokens.add(g.taskToken(a.ID), a.ID)
+	g.pulses.watch(a.ID, job, spec)
+	if err := g.super.Start(ctx, supervisor.Spec{
+		ID: a.ID, Dir: dir, Token: g.taskToken(a.ID), Argv: spec.Command,
+		Env: g.environment(a, job, spec), Logs: spec.Logs, Stop: spec.Stop,
+	}); err != nil {
+		g.pulses.drop(a.ID)
+		return err
+	}
+	return nil
+}
+
+func attemptDir(a fsm.Attempt) string { return filepath.Join(a.Place.Dir, string(a.ID)) }
+
+func (g *Groom) taskToken(id api.AttemptID) string { return g.o.Home.Derive("attempt", string(id)) }
+
+// specOf is a job's row and its spec, which the entry that made the row is not older than.
+func (g *Groom) specOf(id api.JobID) (fsm.Job, *api.JobSpec, error) {
+	var job fsm.Job
+	var ok bool
+	g.machine.View(func() { job, ok = g.state.Jobs.Get(string(id)) })
+	if !ok {
+		return job, nil, fmt.Errorf("job %s: %w", id, fsm.ErrUnknown)
+	}
+	b, err := g.o.Home.Spec(job.Spec)
+	if err != nil {
+		return job, nil, err
+	}
+	spec := new(api.JobSpec)
+	if err := json.Unmarshal(b, spec); err != nil {
+		return job, nil, fmt.Errorf("decode spec: %w", err)
+	}
+	return job, spec, nil
+}
+
+// inherited names what a task gets of the groom's own environment; the rest comes from its spec.
+var inherited = []string{"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "JAVA_HOME"}
+
+func (g *Groom) environment(a fsm.Attempt, job fsm.Job, spec *api.JobSpec) []string {
+	env := map[string]string{}
+	for _, name := range inherited {
+		if v, ok := os.LookupEnv(name); ok {
+			env[name] = v
+		}
+	}
+	maps.Copy(env, spec.Env)
+	task := a.ID.Task()
+	maps.Copy(env, map[string]string{
+		api.EnvJob: string(job.ID), api.EnvTask: string(task), api.EnvAttempt: string(a.ID),
+		api.EnvIndex: strconv.Itoa(task.Index()), api.EnvTasks: strconv.Itoa(spec.Tasks),
+		api.EnvSocket: g.socket, api.EnvReport: g.report.Addr().String(), api.EnvToken: g.taskToken(a.ID),
+	})
+	if job.Type == api.BSP {
+		env[api.EnvEpoch], env[api.EnvOutput] = strconv.Itoa(a.Epoch), outputDir(a, spec)
+	}
+	list := make([]string, 0, len(env))
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, name+"="+env[name])
+	}
+	return list
+}
+
+// copyArtifact copies a file into the working directory and proves that it is the one that was meant.
+func copyArtifact(art api.Artifact, work string) error {
+	src, err := os.Open(art.Source)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	mode := os.FileMode(art.Mode)
+	if mode == 0 {
+		mode = 0o644
+	}
+	root, err := os.OpenRoot(work)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	dst, err := root.OpenFile(art.Name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(dst, sum), src); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != art.SHA256 {
+		return fmt.Errorf("%s has SHA-256 %s, the job says %s", art.Source, got, art.SHA256)
+	}
+	return dst.Close()
+}

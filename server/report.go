@@ -1,0 +1,215 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"groom/api"
+	"groom/fsm"
+	"groom/wire"
+)
+
+// reportLimit bounds the body of a task's report, in bytes.
+const reportLimit = 1 << 20
+
+// serveReports opens the task report server: on a unix socket, and on loopback for tasks that cannot use one.
+func (g *Groom) serveReports() error {
+	path := g.o.Home.Path("report.sock")
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove old socket: %w", err) // the data directory's lock says that nobody listens on it
+	}
+	short, err := g.shorten(path)
+	if err != nil {
+		return err
+	}
+	sock, err := net.Listen("unix", short)
+	if err != nil {
+		return fmt.Errorf("listen for reports: %w", err)
+	}
+	tcp, err := net.Listen("tcp", g.o.ReportAddr)
+	if err != nil {
+		sock.Close()
+		return fmt.Errorf("listen for reports: %w", err)
+	}
+	g.socket, g.report = short, tcp
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/task", g.forTask(g.taskInfo))
+	mux.HandleFunc("POST /v1/ping", g.forTask(g.ping))
+	mux.HandleFunc("POST /v1/done", g.forTask(g.done))
+	mux.HandleFunc("POST /v1/fail", g.forTask(g.fail))
+	mux.HandleFunc("POST /v1/stream", g.forTask(g.stream))
+	g.serve(mux, sock, tcp)
+	return nil
+}
+
+// maxSocketPath is what fits into a sockaddr_un with its terminating zero.
+const maxSocketPath = 107
+
+// shorten is a path by which the socket can be bound and reached. A long one gets a link in the directory for
+// temporary files, named by the groom's id, so that it is the same after every start.
+func (g *Groom) shorten(path string) (string, error) {
+	if len(path) <= maxSocketPath {
+		return path, nil
+	}
+	link := filepath.Join(os.TempDir(), "groom-"+g.o.Home.ID)
+	if target, err := os.Readlink(link); err != nil || target != g.o.Home.Dir {
+		_ = os.Remove(link)
+		if err := os.Symlink(g.o.Home.Dir, link); err != nil {
+			return "", fmt.Errorf("shorten path of socket: %w", err)
+		}
+	}
+	return filepath.Join(link, filepath.Base(path)), nil
+}
+
+// serve answers on listeners until the groom is closed.
+func (g *Groom) serve(h http.Handler, listeners ...net.Listener) {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	for _, l := range listeners {
+		g.serving.Go(func() {
+			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				g.log.Error("serve", "addr", l.Addr(), "err", err)
+			}
+		})
+	}
+	g.closers = append(g.closers, func() error {
+		err := srv.Close()
+		g.serving.Wait()
+		return err
+	})
+}
+
+// tokens finds the attempt that a token was made for.
+type tokens struct {
+	mu sync.Mutex
+	by map[string]api.AttemptID
+}
+
+func (t *tokens) add(token string, id api.AttemptID) {
+	t.mu.Lock()
+	t.by[token] = id
+	t.mu.Unlock()
+}
+
+func (t *tokens) drop(token string) {
+	t.mu.Lock()
+	delete(t.by, token)
+	t.mu.Unlock()
+}
+
+func (t *tokens) find(token string) (api.AttemptID, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	id, ok := t.by[token]
+	return id, ok
+}
+
+// forTask lets a request through that carries the token of a living attempt.
+func (g *Groom) forTask(h func(http.ResponseWriter, *http.Request, fsm.Attempt) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		a, err := g.caller(r)
+		if err == nil {
+			err = h(w, r, a)
+		}
+		if err != nil {
+			wire.Answer(w, nil, err)
+		}
+	}
+}
+
+func (g *Groom) caller(r *http.Request) (fsm.Attempt, error) {
+	id, ok := g.tokens.find(wire.Bearer(r))
+	if !ok {
+		return fsm.Attempt{}, api.Problemf(api.CodeToken, "no token, or not one of an attempt of this groom").
+			WithHint("send Authorization: Bearer $GROOM_TOKEN")
+	}
+	// A task may name itself; then the two have to agree.
+	if named := r.Header.Get("Groom-Attempt"); named != "" && named != string(id) {
+		return fsm.Attempt{}, api.Problemf(api.CodeForbidden, "the token is not that of %s", named)
+	}
+	var a fsm.Attempt
+	g.machine.View(func() { a, ok = g.state.Attempts.Get(string(id)) })
+	if !ok || a.State == fsm.AttemptEnded {
+		return a, api.Problemf(api.CodeForbidden, "%s has ended", id)
+	}
+	return a, nil
+}
+
+func (g *Groom) taskInfo(w http.ResponseWriter, _ *http.Request, a fsm.Attempt) error {
+	job, spec, err := g.specOf(a.ID.Task().Job())
+	if err != nil {
+		return err
+	}
+	info := api.TaskInfo{
+		Version: api.Version, Job: job.ID, Name: spec.Name, Task: a.ID.Task(), Attempt: a.ID,
+		Index: a.ID.Task().Index(), Tasks: spec.Tasks, Epoch: a.Epoch, Config: spec.Config, Ping: spec.Ping,
+	}
+	if job.Type == api.BSP {
+		info.Secret = g.o.Home.Secret(secretName(job.ID, a.Epoch))
+		info.Output = outputDir(a, spec)
+	}
+	wire.Answer(w, info, nil)
+	return nil
+}
+
+func (g *Groom) ping(w http.ResponseWriter, r *http.Request, a fsm.Attempt) error {
+	var m api.PingMessage
+	if err := wire.Read(r, reportLimit, &m); err != nil {
+		return err
+	}
+	g.pulses.beat(a.ID, m)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// done is answered once the journal holds it: a task that hears it may exit 0 and counts as done whatever dies next.
+func (g *Groom) done(w http.ResponseWriter, r *http.Request, a fsm.Attempt) error {
+	if err := g.observe(r.Context(), fsm.Done{Attempt: a.ID}); err != nil {
+		return unavailable(err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (g *Groom) fail(w http.ResponseWriter, r *http.Request, a fsm.Attempt) error {
+	var m api.FailMessage
+	if err := wire.Read(r, reportLimit, &m); err != nil {
+		return err
+	}
+	told := string(m.Kind) + ": " + m.Reason
+	if m.Stack != "" {
+		told += "\n" + m.Stack
+	}
+	if err := g.observe(r.Context(), fsm.Told{Attempt: a.ID, Failure: strings.ToValidUTF8(told, "�")}); err != nil {
+		return unavailable(err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// streamProtocol is the name that the control stream of a BSP task is upgraded to.
+const streamProtocol = "groom-bsp/1"
+
+func (g *Groom) stream(w http.ResponseWriter, r *http.Request, a fsm.Attempt) error {
+	conn, err := upgrade(w, r, streamProtocol)
+	if err != nil {
+		return err
+	}
+	g.hub.ServeTask(context.WithoutCancel(r.Context()), conn, a.ID, a.Epoch)
+	return nil
+}
+
+// unavailable is an error of the journal as a task or a master sees it: try again.
+func unavailable(err error) error {
+	if _, ok := errors.AsType[*api.Problem](err); ok {
+		return err
+	}
+	return api.Problemf(api.CodeUnavailable, "the journal does not hold it: %v", err).WithHint("try again")
+}

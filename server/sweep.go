@@ -1,0 +1,87 @@
+package server
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"groom/api"
+	"groom/supervisor"
+)
+
+// killOrphans ends what lives in attempt directories that the tables do not know: left by a journal that was removed,
+// or by a start with fresh tables.
+func (g *Groom) killOrphans(ctx context.Context, known map[api.AttemptID]bool) ([]api.RecoveryRow, error) {
+	var rows []api.RecoveryRow
+	for _, d := range g.dirs {
+		if !d.Status().OK {
+			continue
+		}
+		killed, err := g.super.KillOrphans(ctx, d.Attempts(), func(id api.AttemptID) bool { return known[id] })
+		if err != nil {
+			return rows, err
+		}
+		for _, f := range killed {
+			rows = append(rows, api.RecoveryRow{Attempt: f.ID, Finding: f.Kind, Pid: f.Pid, Words: f.Words})
+		}
+	}
+	return rows, nil
+}
+
+// sweep removes what no row owns: attempt directories whose lock is free, and the specs, secrets and supersteps of
+// jobs that were forgotten. It runs when no directive is being taken, so that a spec which is written before its row
+// is not mistaken for one without. A kill at any moment leaves the rest to the next start.
+func (g *Groom) sweep() {
+	g.instructing.Lock()
+	defer g.instructing.Unlock()
+	attempts := map[api.AttemptID]bool{}
+	jobs := map[string]bool{}
+	g.machine.View(func() {
+		for _, a := range g.state.Attempts.All() {
+			attempts[a.ID] = true
+		}
+		for id, j := range g.state.Jobs.All() {
+			jobs[id], jobs[j.Spec] = true, true
+		}
+	})
+	for _, d := range g.dirs {
+		entries, err := os.ReadDir(d.Attempts())
+		if err != nil {
+			continue // a failed directory is swept when it is back, at the next start
+		}
+		for _, e := range entries {
+			id, err := api.ParseAttemptID(e.Name())
+			if err != nil || attempts[id] {
+				continue // a stranger's file, or one that a row owns
+			}
+			if err := supervisor.CleanUp(d.Attempts(), id); err != nil {
+				g.log.Warn("clean up", "attempt", id, "err", err)
+				continue
+			}
+			g.cleaned(filepath.Join(d.Attempts(), e.Name()))
+		}
+	}
+	for _, sub := range []string{"specs", "secrets", "steps"} {
+		entries, err := os.ReadDir(g.o.Home.Path(sub))
+		if err != nil {
+			g.log.Warn("clean up", "dir", sub, "err", err)
+			continue
+		}
+		for _, e := range entries {
+			// specs/<hash>, secrets/<job>-<epoch>, steps/<job>.jsonl, and each with .tmp
+			name, _, _ := strings.Cut(strings.TrimSuffix(e.Name(), ".tmp"), "-")
+			if jobs[strings.TrimSuffix(name, ".jsonl")] {
+				continue
+			}
+			if err := g.o.Home.Drop(sub, e.Name()); err != nil {
+				g.log.Warn("clean up", "file", e.Name(), "err", err)
+			}
+		}
+	}
+}
+
+// cleaned tells of a removed directory.
+func (g *Groom) cleaned(path string) {
+	g.log.Info("removed; no row owns it", "path", path)
+}

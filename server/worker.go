@@ -1,0 +1,102 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+
+	"groom/api"
+	"groom/wire"
+)
+
+// workerMux is the worker server: where the master gives directives and reads logs, and where other grooms join the
+// barriers of jobs whose root is here. Directives and logs ask for the worker token, which only the registration
+// tells; a groom shows the secret of the epoch.
+func (g *Groom) workerMux() http.Handler {
+	mux := http.NewServeMux()
+	token := g.workerToken()
+	mux.Handle("POST /v1/directives", wire.Guard(token, http.HandlerFunc(g.directives)))
+	mux.Handle("GET /v1/logs", wire.Guard(token, http.HandlerFunc(g.logs)))
+	mux.HandleFunc("POST /v1/barrier", g.joinBarrier)
+	return mux
+}
+
+// Worker answers the directives of a master in this process.
+func (g *Groom) Worker() http.Handler { return g.workerMux() }
+
+func (g *Groom) workerToken() string { return g.o.Home.Derive("worker") }
+
+// serveWorker listens for directives from other processes, if there can be any.
+func (g *Groom) serveWorker() error {
+	if g.o.WorkerAddr == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", g.o.WorkerAddr)
+	if err != nil {
+		return fmt.Errorf("listen for directives: %w", err)
+	}
+	g.worker = l
+	g.serve(g.workerMux(), l)
+	return nil
+}
+
+// workerAddr is what the master is told, "" for the one in this process.
+func (g *Groom) workerAddr() string {
+	if g.worker == nil {
+		return ""
+	}
+	return g.worker.Addr().String()
+}
+
+// logs streams one stream of one attempt as lines of api.LogChunk.
+func (g *Groom) logs(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	id, err := api.ParseAttemptID(q.Get("attempt"))
+	if err != nil {
+		wire.Answer(w, nil, api.Problemf(api.CodeInvalid, "%v", err))
+		return
+	}
+	offset, err := strconv.ParseInt(q.Get("offset"), 10, 64)
+	if err != nil && q.Get("offset") != "" {
+		wire.Answer(w, nil, api.Problemf(api.CodeInvalid, "offset %q: want a number of bytes", q.Get("offset")))
+		return
+	}
+	chunks, err := g.Logs(r.Context(), id, q.Get("stream"), offset, q.Get("follow") == "1")
+	if err != nil {
+		wire.Answer(w, nil, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/jsonl")
+	enc, flush := json.NewEncoder(w), http.NewResponseController(w)
+	for c, err := range chunks {
+		if err != nil || enc.Encode(c) != nil {
+			return // the reader sees the end of the stream without its End mark
+		}
+		_ = flush.Flush()
+	}
+}
+
+// joinBarrier lets another groom's tasks take part in the barriers of a job whose root is here.
+func (g *Groom) joinBarrier(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	id, err := api.ParseJobID(q.Get("job"))
+	if err != nil {
+		wire.Answer(w, nil, api.Problemf(api.CodeInvalid, "%v", err))
+		return
+	}
+	epoch, _ := strconv.Atoi(q.Get("epoch"))
+	secret := g.o.Home.Secret(secretName(id, epoch))
+	if !wire.Same(wire.Bearer(r), secret) {
+		wire.Answer(w, nil, api.Problemf(api.CodeToken, "no secret of epoch %d of %s, or a wrong one", epoch, id))
+		return
+	}
+	conn, err := upgrade(w, r, streamProtocol)
+	if err != nil {
+		wire.Answer(w, nil, err)
+		return
+	}
+	g.hub.ServeGroom(context.WithoutCancel(r.Context()), conn, id, epoch, q.Get("groom"))
+}

@@ -1,0 +1,149 @@
+// Package shim is the parent process of one attempt. It keeps the task's exit status and its output while the groom
+// is away, and it ends whatever the task leaves behind.
+//
+// A binary that links this package turns into a shim when its environment names an attempt directory: init takes
+// over before the rest of the program is initialised, and never returns. For the sake of memory the package imports
+// syscall and unsafe only, and allocates nothing while the task runs.
+package shim
+
+import "syscall"
+
+const (
+	// Env names the attempt directory of a process that is to be a shim.
+	Env = "GROOM_SHIM"
+	// EnvFault arms a point at which the shim dies by SIGKILL, for tests of crash windows.
+	EnvFault = "GROOM_FAILPOINT"
+	// LockFD is the descriptor at which a shim inherits the locked lock file of its attempt.
+	LockFD = 3
+)
+
+// Ends of a shim that leave no exit record, because no task can have been started.
+const (
+	endNoDir   = 91
+	endNoClaim = 92
+)
+
+func init() {
+	if dir, ok := syscall.Getenv(Env); ok {
+		run(dir)
+	}
+}
+
+// shim is all the state of the process. It is allocated once.
+type shim struct {
+	spec spec
+
+	listen int             // control socket
+	conns  [maxConns]int32 // connections, -1 when unused
+	polls  [pollFDs]pollFD
+
+	phase    phase
+	pid      int // of the task, which leads its session and its group
+	pidfd    int
+	child    int // pidfd of one living descendant, while the shim waits for it
+	status   syscall.WaitStatus
+	usage    syscall.Rusage
+	started  int64 // wall clock, ns
+	ended    int64
+	pause    int64 // before the next try to write the exit record, ns
+	failStep string
+	failNo   syscall.Errno
+	failWhat string
+
+	out, err stream
+	orders   orders
+
+	buf [32 << 10]byte
+	rec []byte
+}
+
+func run(dir string) {
+	s := &shim{listen: -1, pidfd: -1, child: -1, rec: make([]byte, 0, recordSize)}
+	for i := range s.conns {
+		s.conns[i] = -1
+	}
+	for i := range s.polls {
+		s.polls[i].fd = -1
+	}
+	// The lock must end with this process: a task that inherited it would make a dead shim look alive.
+	keepFromTask()
+	if syscall.Chdir(dir) != nil {
+		syscall.Exit(endNoDir)
+	}
+	// Killed up to here: no claim, so the next start knows that nothing ran.
+	point("shim.before-claim")
+	// O_EXCL makes this the only shim that ever runs the attempt, whatever else went wrong.
+	fd, err := syscall.Open("ctl/claim", syscall.O_CREAT|syscall.O_EXCL|syscall.O_WRONLY|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		syscall.Exit(endNoClaim)
+	}
+	_, _ = syscall.Write(fd, []byte("v=1\n"))
+	_ = syscall.Close(fd)
+	// Killed from here on until the exit record stands: the attempt may have run. Its code is lost.
+	point("shim.before-shim")
+	s.birth()
+	// From here the shim ends only by way of an exit record.
+	s.loop()
+	point("shim.before-end")
+	syscall.Exit(0)
+}
+
+// birth makes everything that the task needs, then the task. What fails is kept for the exit record.
+func (s *shim) birth() {
+	var err error
+	if err = s.writeIdentity(); err != nil {
+		s.fail("identity", err, "ctl/shim")
+		return
+	}
+	if err = s.spec.read(); err != nil {
+		s.fail("spec", err, "ctl/spec")
+		return
+	}
+	// The socket stands before the task, so that a stop given early waits in its queue.
+	if s.listen, err = listen(); err != nil {
+		s.fail("listen", err, "ctl/sock")
+		return
+	}
+	_ = prctl(prSetChildSubreaper, 1)
+	point("shim.before-task")
+	s.startTask()
+	if s.failStep != "" {
+		return
+	}
+	// A kill here ends the task as well (parent-death signal), before anyone was told that it started.
+	point("shim.before-start")
+	s.rec = header(s.rec)
+	s.rec = appendInt(s.rec, "pid", int64(s.pid))
+	s.rec = appendInt(s.rec, "start", processStart(s.pid, s.buf[:]))
+	s.rec = appendInt(s.rec, "at", s.started)
+	_ = put("ctl/start", s.rec, false) // when the disk is full the exit record tells the same later
+	// After the fork, since ignored signals are inherited.
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE} {
+		setAction(sig, sigIgnore)
+	}
+}
+
+// writeIdentity says which process the shim is, so that a later groom can open a pidfd and know that it is the one.
+func (s *shim) writeIdentity() error {
+	s.rec = header(s.rec)
+	s.rec = appendInt(s.rec, "pid", int64(syscall.Getpid()))
+	s.rec = appendInt(s.rec, "start", processStart(syscall.Getpid(), s.buf[:]))
+	s.rec = appendInt(s.rec, "inode", pidInode())
+	return put("ctl/shim", s.rec, false)
+}
+
+func (s *shim) fail(step string, err error, what string) {
+	s.failStep, s.failWhat = step, what
+	s.failNo, _ = err.(syscall.Errno)
+	s.started, s.ended = wall(), wall()
+	s.phase = recording
+}
+
+func point(name string) {
+	if armed, ok := syscall.Getenv(EnvFault); ok && armed == name {
+		_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
+		for {
+			_ = syscall.Pause()
+		}
+	}
+}
