@@ -2,13 +2,13 @@ package supervisor
 
 import (
 	"fmt"
+	"syscall"
 	"time"
 
 	"groom/api"
 	"groom/supervisor/ctl"
 
 	"golang.org/x/sys/unix"
-	"syscall"
 )
 
 // Orders beside api.ByStop and api.ByKill.

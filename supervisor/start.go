@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"groom/api"
 	"groom/fault"
@@ -16,7 +17,6 @@ import (
 	"groom/supervisor/shim"
 
 	"golang.org/x/sys/unix"
-	"syscall"
 )
 
 // EnvToken carries the attempt's token into the task's environment.
@@ -129,6 +129,8 @@ func (s Spec) check() error {
 		return bad("directory %q is not absolute", s.Dir)
 	case len(s.Argv) == 0 || s.Argv[0] == "":
 		return bad("no command")
+	case s.Token == "":
+		return bad("no token")
 	case s.Logs.MaxSize < 0 || s.Logs.MaxFiles < 0 || s.Logs.MaxFiles > maxLogFiles:
 		return bad("logs want a size above 0 and 1 to %d files", maxLogFiles)
 	}

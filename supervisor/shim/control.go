@@ -111,6 +111,9 @@ func (s *shim) answer(message []byte) []byte {
 		b = appendInt(b, "stdout", s.out.offset)
 		b = appendInt(b, "stderr", s.err.offset)
 		b = appendInt(b, "dropped", s.out.dropped+s.err.dropped)
+		if s.orders.n > 0 {
+			b = s.orders.list[0].append(b, "asked")
+		}
 		return b
 	case "stop":
 		// A signal to a task that has ended already would claim its end.

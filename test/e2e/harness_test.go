@@ -284,3 +284,52 @@ var ports = []string{"--web-addr", "127.0.0.1:0", "--worker-addr", "127.0.0.1:0"
 func agentArgs(more ...string) []string {
 	return append(append([]string{"agent"}, ports...), more...)
 }
+
+// background starts a verb that stays.
+func background(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(bin, "groom"), args...)
+	out := new(bytes.Buffer)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	data := ""
+	for i, arg := range args {
+		if arg == "--data" {
+			data = args[i+1]
+		}
+	}
+	t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+		killAttempts(t, data)
+	})
+	return cmd, out
+}
+
+// offline runs a verb on a data directory that no process holds.
+func offline(t *testing.T, data string, args ...string) string {
+	t.Helper()
+	b, err := exec.Command(filepath.Join(bin, "groom"), append(args, "--data", data)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("groom %s: %v\n%s", strings.Join(args, " "), err, b)
+	}
+	return string(b)
+}
+
+// kept is where the servers of a data directory listen.
+func kept(t *testing.T, data string) map[string]string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(data, "addrs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs := map[string]string{}
+	if err := json.Unmarshal(b, &addrs); err != nil {
+		t.Fatal(err)
+	}
+	return addrs
+}

@@ -1,0 +1,156 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"groom/api"
+	"groom/fault"
+	"groom/supervisor/ctl"
+	"groom/supervisor/logs"
+)
+
+// strangerAfter is how long a held lock and a ctl/shim that names another process are looked at again before the shim
+// is taken for dead.
+const strangerAfter = 2 * time.Second
+
+// Adopt finds out what became of an attempt that was intended before this start, and watches it when it lives. It
+// waits while a shim is being born; ctx bounds that.
+//
+// Adopt changes nothing but this: what is left of an attempt that lost its shim is killed.
+func (s *Supervisor) Adopt(ctx context.Context, ref Ref) (Finding, error) {
+	boot, pidns, err := Host()
+	if err != nil {
+		return Finding{}, fmt.Errorf("adopt %s: %w", ref.ID, err)
+	}
+	if ref.BootID != boot || ref.PIDNS != pidns {
+		// No pid of then means anything now. None is touched.
+		f, err := vanished(ref, ref.BootID == boot)
+		if err != nil {
+			return Finding{}, fmt.Errorf("adopt %s: %w", ref.ID, err)
+		}
+		return f, nil
+	}
+	a, err := s.enter(ref)
+	if err != nil {
+		return Finding{}, fmt.Errorf("adopt %s: %w", ref.ID, err)
+	}
+	f, err := s.look(ctx, a)
+	if err != nil {
+		s.leave(a)
+		return Finding{}, fmt.Errorf("adopt %s: %w", ref.ID, err)
+	}
+	if f.Kind != api.FoundAlive {
+		s.leave(a)
+		return f, nil
+	}
+	if !s.spawn(func() { s.watch(a) }) {
+		a.shim.close()
+		s.leave(a)
+		return Finding{}, fmt.Errorf("adopt %s: %w", ref.ID, ErrClosed)
+	}
+	return f, nil
+}
+
+// look tells the living from the dead by the lock. Only with the lock held is a pid read, and it is believed only when
+// the lock is still held after its pidfd was opened.
+func (s *Supervisor) look(ctx context.Context, a *attempt) (Finding, error) {
+	fault.Point("supervisor.before-look")
+	var stranger time.Time
+	for d := firstPause; ; {
+		held, err := ctl.Held(a.Dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			// The lock is made before the fork. Unless someone removed it since, nothing was ever forked; what
+			// carries the token all the same is found and killed.
+			return s.settle(ctx, a.Ref)
+		}
+		if err != nil {
+			return Finding{}, err
+		}
+		if !held {
+			return s.settle(ctx, a.Ref)
+		}
+		shim, err := openShim(a.Dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			// Forked, and not yet so far as to say who it is.
+		case err != nil && !errors.Is(err, ctl.ErrNotRecord):
+			return Finding{}, err
+		case shim != nil:
+			fault.Point("supervisor.before-second-look")
+			if held, err = ctl.Held(a.Dir); err == nil && held {
+				return s.alive(a, shim), nil
+			}
+			shim.close()
+			continue
+		case stranger.IsZero():
+			stranger = time.Now()
+		case time.Since(stranger) > strangerAfter:
+			return usurped(ctx, a.Ref), nil
+		}
+		if !pause(ctx, &d, lastPause) {
+			return Finding{}, fmt.Errorf("wait for shim: %w", ctx.Err())
+		}
+	}
+}
+
+func (s *Supervisor) alive(a *attempt, shim *process) Finding {
+	a.shim = shim
+	f := Finding{Kind: api.FoundAlive, ShimPid: shim.pid, Words: "its shim lives; watched again"}
+	if r, err := ctl.Read(a.Dir, ctl.Start); err == nil {
+		a.started = true
+		f.Pid = int(r.Int("pid"))
+	}
+	return f
+}
+
+// usurped is an attempt whose shim is gone for certain, and whose lock is held by some other process.
+func usurped(ctx context.Context, ref Ref) Finding {
+	swept := sweep(ctx, ref)
+	e := lost(ref, api.WhyShim)
+	e.Unproven = true
+	e.Words += "; another process holds its lock" + swept.words()
+	return Finding{Kind: api.FoundLost, Exit: e, Words: e.Words}
+}
+
+// vanished is an attempt of another boot, or of another pid namespace of this one.
+func vanished(ref Ref, sameBoot bool) (Finding, error) {
+	r, err := ctl.ReadExit(ref.Dir)
+	if err == nil {
+		e := exitOf(r)
+		return Finding{Kind: found(e), Exit: e, Words: e.Words}, nil
+	}
+	torn := errors.Is(err, ctl.ErrTorn) || errors.Is(err, ctl.ErrNotRecord)
+	if !torn && !errors.Is(err, fs.ErrNotExist) {
+		return Finding{}, err
+	}
+	e := lost(ref, api.WhyReboot)
+	if sameBoot {
+		e.Words = "lost: its pid namespace has gone; exit code unknown"
+		// A lock crosses namespaces. One that is held means that the old namespace still lives.
+		if held, err := ctl.Held(ref.Dir); err == nil && held {
+			e = lost(ref, api.WhyShim)
+			e.Unproven = true
+			e.Words = "lost: its shim lives in another pid namespace, out of reach; exit code unknown"
+		}
+	}
+	if torn {
+		e.Words += "; its exit record is torn"
+	}
+	return Finding{Kind: api.FoundLost, Exit: e, Words: e.Words}, nil
+}
+
+// lost is what is known of an attempt that left no exit record.
+func lost(ref Ref, why string) *Exit {
+	e := &Exit{Outcome: api.Outcome{Kind: api.Lost, Why: why}, Status: -1}
+	e.Words = e.Outcome.String()
+	if r, err := ctl.Read(ref.Dir, ctl.Start); err == nil {
+		e.StartedAt = moment(r.Int("at"))
+	}
+	e.StdoutLen, _ = logs.Size(ref.Dir, logs.Stdout)
+	e.StderrLen, _ = logs.Size(ref.Dir, logs.Stderr)
+	return e
+}

@@ -1,0 +1,145 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"groom/api"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// eventually bounds every wait for another process. It is long, because a wait that is over early costs nothing.
+const eventually = 20 * time.Second
+
+const testID = api.AttemptID("attempt_202611240915_0001_000002_1")
+
+func newSupervisor(t testing.TB) *Supervisor {
+	t.Helper()
+	s := New(Options{})
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// shell is the spec of an attempt that runs a script.
+func shell(t testing.TB, script string) Spec {
+	t.Helper()
+	return Spec{
+		ID: testID, Dir: filepath.Join(t.TempDir(), "attempt"), Token: fmt.Sprintf("token-%s-%d", t.Name(), time.Now().UnixNano()),
+		Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin"},
+	}
+}
+
+func refOf(t testing.TB, spec Spec) Ref {
+	t.Helper()
+	boot, pidns, err := Host()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Ref{ID: spec.ID, Dir: spec.Dir, Token: spec.Token, BootID: boot, PIDNS: pidns}
+}
+
+// start starts an attempt and sees to it that nothing of it outlives the test.
+func start(t testing.TB, s *Supervisor, spec Spec) {
+	t.Helper()
+	if err := s.Start(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	cleanUpAfter(t, spec)
+}
+
+func cleanUpAfter(t testing.TB, spec Spec) {
+	t.Cleanup(func() {
+		other := New(Options{})
+		defer other.Close()
+		_, err := other.Orphans(context.Background(), spec.Dir, func(api.AttemptID) bool { return false })
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func next(t testing.TB, s *Supervisor) Event {
+	t.Helper()
+	select {
+	case e, ok := <-s.Events():
+		if !ok {
+			t.Fatal("events are closed")
+		}
+		return e
+	case <-time.After(eventually):
+		t.Fatal("no event")
+	}
+	return Event{}
+}
+
+func wantStarted(t testing.TB, s *Supervisor) Event {
+	t.Helper()
+	e := next(t, s)
+	if e.Kind != Started {
+		t.Fatalf("got %+v (exit %+v), want Started", e, e.Exit)
+	}
+	return e
+}
+
+func wantEnded(t testing.TB, s *Supervisor) *Exit {
+	t.Helper()
+	e := next(t, s)
+	if e.Kind == Started {
+		e = next(t, s)
+	}
+	if e.Kind != Ended || e.Exit == nil {
+		t.Fatalf("got %+v, want Ended", e)
+	}
+	return e.Exit
+}
+
+// until polls across processes.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(eventually); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited too long for %s", what)
+		}
+	}
+}
+
+// written waits for a task to write a file below work/, and returns its text.
+func written(t testing.TB, spec Spec, name string) string {
+	t.Helper()
+	var text string
+	until(t, name, func() bool {
+		b, _ := os.ReadFile(filepath.Join(spec.Dir, "work", name))
+		text = strings.TrimSpace(string(b))
+		return strings.HasSuffix(string(b), "\n")
+	})
+	return text
+}
+
+// alive says whether the process runs; a zombie does not.
+func alive(pid int) bool {
+	if errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+		return false
+	}
+	st, ok := readStat(pid)
+	return ok && st.state != 'Z' && st.state != 'X'
+}
+
+func kill(t testing.TB, pid int, sig unix.Signal) {
+	t.Helper()
+	if pid <= 1 {
+		t.Fatalf("refuse to signal %d", pid)
+	}
+	if err := unix.Kill(pid, sig); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,162 @@
+package supervisor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"time"
+
+	"groom/fault"
+	"groom/supervisor/ctl"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// A process may fork behind the back of one scan, or be between two images and show no environment.
+	quietScans = 3
+	quietPause = 2 * time.Millisecond
+	// A killed process that has not ended after this long is stuck in the kernel.
+	killWait = 3 * time.Second
+)
+
+// swept is what a sweep did.
+type swept struct {
+	killed   []int
+	unproven bool
+	why      string
+}
+
+func (w swept) words() string {
+	text := ""
+	if len(w.killed) > 0 {
+		text = fmt.Sprintf("; %d of its processes were left and killed", len(w.killed))
+	}
+	if w.unproven {
+		text += "; not proven that none is left: " + w.why
+	}
+	return text
+}
+
+// sweep kills every process that carries the token of an attempt in its environment, and looks again until several
+// scans in a row found none. It is for attempts that lost their shim: the shim's own sweep needs no token. Interrupted
+// by a crash it is simply done again.
+func sweep(ctx context.Context, ref Ref) swept {
+	var w swept
+	if ref.Token == "" {
+		return swept{unproven: true, why: "it had no token"}
+	}
+	since, session := int64(0), 0
+	if r, err := ctl.Read(ref.Dir, ctl.Shim); err == nil {
+		since = r.Int("start")
+	}
+	if r, err := ctl.Read(ref.Dir, ctl.Start); err == nil {
+		session = int(r.Int("pid"))
+	}
+	mark := []byte(EnvToken + "=" + ref.Token)
+	for quiet := 0; quiet < quietScans; {
+		pids, unread, err := scan(mark, since, session)
+		if err != nil {
+			w.unproven, w.why = true, err.Error()
+			return w
+		}
+		if len(pids) == 0 {
+			quiet++
+			w.unproven, w.why = unread != "", unread
+			d := quietPause
+			if !pause(ctx, &d, quietPause) {
+				w.unproven, w.why = true, "interrupted"
+				return w
+			}
+			continue
+		}
+		quiet = 0
+		fault.Point("supervisor.before-sweep-kill")
+		for _, pid := range pids {
+			killed, stuck := killMarked(pid, mark)
+			if killed {
+				w.killed = append(w.killed, pid)
+			}
+			if stuck {
+				w.unproven, w.why = true, fmt.Sprintf("process %d does not end", pid)
+				return w
+			}
+		}
+	}
+	return w
+}
+
+// scan lists the processes with the mark, and names one that could be of the attempt but cannot be read.
+func scan(mark []byte, since int64, session int) (pids []int, unread string, err error) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil, "", fmt.Errorf("scan processes: %w", err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, "", fmt.Errorf("scan processes: %w", err)
+	}
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		has, err := marked(pid, mark)
+		switch {
+		case has:
+			pids = append(pids, pid)
+		case errors.Is(err, fs.ErrPermission) && suspect(pid, since, session):
+			unread = fmt.Sprintf("process %d cannot be read", pid)
+		}
+	}
+	return pids, unread, nil
+}
+
+func marked(pid int, mark []byte) (bool, error) {
+	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil {
+		return false, err
+	}
+	for v := range bytes.SplitSeq(env, []byte{0}) {
+		if bytes.Equal(v, mark) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// suspect says whether a process that may not be read could be of the attempt: it is younger than the shim, and of
+// the groom's own user or of the task's session.
+func suspect(pid int, since int64, session int) bool {
+	st, ok := readStat(pid)
+	if !ok || st.start < since {
+		return false
+	}
+	if session > 0 && st.session == session {
+		return true
+	}
+	var owner unix.Stat_t
+	return unix.Stat("/proc/"+strconv.Itoa(pid), &owner) == nil && int(owner.Uid) == os.Geteuid()
+}
+
+// killMarked kills one process. The mark is read again while the pidfd is held: if the process of the pidfd lives
+// after that, the number was its own all the time.
+func killMarked(pid int, mark []byte) (killed, stuck bool) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return false, false
+	}
+	defer unix.Close(fd)
+	if has, err := marked(pid, mark); err != nil || !has || pidfdEnded(fd) {
+		return false, false
+	}
+	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) != nil {
+		return false, !pidfdEnded(fd)
+	}
+	return true, !pidfdWait(fd, killWait)
+}
