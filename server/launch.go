@@ -43,7 +43,7 @@ func (g *Groom) launch(ctx context.Context, a fsm.Attempt) error {
 	g.pulses.watch(a.ID, job, spec)
 	if err := g.super.Start(ctx, supervisor.Spec{
 		ID: a.ID, Dir: dir, Token: g.taskToken(a.ID), Argv: spec.Command,
-		Env: g.environment(a, job, spec), Logs: spec.Logs, Stop: spec.Stop,
+		Env: g.environment(a, job, spec), Logs: spec.Logs,
 	}); err != nil {
 		g.pulses.drop(a.ID)
 		return err

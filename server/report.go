@@ -34,10 +34,10 @@ func (g *Groom) serveReports() error {
 	if err != nil {
 		return fmt.Errorf("listen for reports: %w", err)
 	}
-	tcp, err := net.Listen("tcp", g.o.ReportAddr)
+	tcp, err := g.o.Home.Listen("report", g.o.ReportAddr)
 	if err != nil {
 		sock.Close()
-		return fmt.Errorf("listen for reports: %w", err)
+		return err
 	}
 	g.socket, g.report = short, tcp
 	mux := http.NewServeMux()

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,12 +19,12 @@ func (g *Groom) killOrphans(ctx context.Context, known map[api.AttemptID]bool) (
 		if !d.Status().OK {
 			continue
 		}
-		killed, err := g.super.KillOrphans(ctx, d.Attempts(), func(id api.AttemptID) bool { return known[id] })
+		found, err := g.super.Orphans(ctx, d.Attempts(), func(id api.AttemptID) bool { return known[id] })
 		if err != nil {
 			return rows, err
 		}
-		for _, f := range killed {
-			rows = append(rows, api.RecoveryRow{Attempt: f.ID, Finding: f.Kind, Pid: f.Pid, Words: f.Words})
+		for _, o := range found {
+			rows = append(rows, api.RecoveryRow{Attempt: o.ID, Finding: api.FoundOrphan, Pid: o.ShimPid, Words: o.Words})
 		}
 	}
 	return rows, nil
@@ -46,21 +47,7 @@ func (g *Groom) sweep() {
 		}
 	})
 	for _, d := range g.dirs {
-		entries, err := os.ReadDir(d.Attempts())
-		if err != nil {
-			continue // a failed directory is swept when it is back, at the next start
-		}
-		for _, e := range entries {
-			id, err := api.ParseAttemptID(e.Name())
-			if err != nil || attempts[id] {
-				continue // a stranger's file, or one that a row owns
-			}
-			if err := supervisor.CleanUp(d.Attempts(), id); err != nil {
-				g.log.Warn("clean up", "attempt", id, "err", err)
-				continue
-			}
-			g.cleaned(filepath.Join(d.Attempts(), e.Name()))
-		}
+		g.sweepDir(d.Attempts(), attempts)
 	}
 	for _, sub := range []string{"specs", "secrets", "steps"} {
 		entries, err := os.ReadDir(g.o.Home.Path(sub))
@@ -81,7 +68,25 @@ func (g *Groom) sweep() {
 	}
 }
 
-// cleaned tells of a removed directory.
-func (g *Groom) cleaned(path string) {
-	g.log.Info("removed; no row owns it", "path", path)
+func (g *Groom) sweepDir(dir string, owned map[api.AttemptID]bool) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return // a failed directory is swept when it is back, at the next start
+	}
+	defer root.Close()
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		id, err := api.ParseAttemptID(e.Name())
+		if err != nil || owned[id] {
+			continue // a stranger's file, or one that a row owns
+		}
+		if err := supervisor.CleanUp(root, e.Name()); err != nil {
+			g.log.Warn("clean up", "attempt", id, "err", err)
+			continue
+		}
+		g.log.Info("removed; no row owns it", "path", filepath.Join(dir, e.Name()))
+	}
 }

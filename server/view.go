@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"slices"
 	"time"
@@ -201,7 +203,8 @@ func attemptView(a fsm.Attempt) api.AttemptView {
 		ID: a.ID, N: a.ID.N(), Epoch: a.Epoch, State: string(a.State), Pid: a.Pid, ShimPid: a.ShimPid,
 		StartedAt: a.Started.Wall, Counted: a.Counted, Failure: a.Failure, Dir: attemptDir(a),
 	}
-	v.StdoutLen, v.StderrLen = logs.Length(v.Dir, "stdout"), logs.Length(v.Dir, "stderr")
+	v.StdoutLen, _ = logs.Size(v.Dir, logs.Stdout) // 0 when the directory is gone
+	v.StderrLen, _ = logs.Size(v.Dir, logs.Stderr)
 	if a.Order != nil && a.End == nil {
 		v.Words = fmt.Sprintf("asked to end (%s): %s", a.Order.By, a.Order.Why)
 	}
@@ -246,7 +249,32 @@ func (g *Groom) Logs(ctx context.Context, id api.AttemptID, stream string, offse
 	if !ok {
 		return nil, api.Problemf(api.CodeNotFound, "this groom has no attempt %s", id)
 	}
-	return logs.Read(ctx, attemptDir(a), stream, offset, follow), nil
+	if stream != logs.Stdout && stream != logs.Stderr {
+		return nil, api.Problemf(api.CodeInvalid, "stream %q: want %s or %s", stream, logs.Stdout, logs.Stderr)
+	}
+	if follow {
+		return logs.Follow(ctx, attemptDir(a), stream, offset, logChunk), nil
+	}
+	return readLogs(attemptDir(a), stream, offset), nil
+}
+
+// logChunk bounds the bytes of one piece of a log.
+const logChunk = 64 << 10
+
+// readLogs is what is there now.
+func readLogs(dir, stream string, offset int64) iter.Seq2[api.LogChunk, error] {
+	return func(yield func(api.LogChunk, error) bool) {
+		for {
+			c, err := logs.Read(dir, stream, offset, logChunk)
+			if errors.Is(err, fs.ErrNotExist) {
+				return // its directory is not there yet, or not any more
+			}
+			if !yield(c, err) || err != nil || len(c.Data) == 0 {
+				return
+			}
+			offset = c.Offset + int64(len(c.Data))
+		}
+	}
 }
 
 // applied sees each entry after the tables changed, replayed ones included, from the goroutine that applies.

@@ -2,9 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"net"
 	"net/http"
 	"strconv"
 
@@ -12,14 +9,17 @@ import (
 	"groom/wire"
 )
 
-// workerMux is the worker server: where the master gives directives and reads logs, and where other grooms join the
-// barriers of jobs whose root is here. Directives and logs ask for the worker token, which only the registration
+// workerMux is the worker server: where the master gives directives and reads what only
+// the groom keeps (logs, attempts, supersteps), and where other grooms join the
+// barriers of jobs whose root is here. All of that asks for the worker token, which only the registration
 // tells; a groom shows the secret of the epoch.
 func (g *Groom) workerMux() http.Handler {
 	mux := http.NewServeMux()
 	token := g.workerToken()
 	mux.Handle("POST /v1/directives", wire.Guard(token, http.HandlerFunc(g.directives)))
 	mux.Handle("GET /v1/logs", wire.Guard(token, http.HandlerFunc(g.logs)))
+	mux.Handle("GET /v1/task", wire.Guard(token, http.HandlerFunc(g.taskForMaster)))
+	mux.Handle("GET /v1/steps", wire.Guard(token, http.HandlerFunc(g.stepsForMaster)))
 	mux.HandleFunc("POST /v1/barrier", g.joinBarrier)
 	return mux
 }
@@ -34,9 +34,9 @@ func (g *Groom) serveWorker() error {
 	if g.o.WorkerAddr == "" {
 		return nil
 	}
-	l, err := net.Listen("tcp", g.o.WorkerAddr)
+	l, err := g.o.Home.Listen("worker", g.o.WorkerAddr)
 	if err != nil {
-		return fmt.Errorf("listen for directives: %w", err)
+		return err
 	}
 	g.worker = l
 	g.serve(g.workerMux(), l)
@@ -69,14 +69,25 @@ func (g *Groom) logs(w http.ResponseWriter, r *http.Request) {
 		wire.Answer(w, nil, err)
 		return
 	}
-	w.Header().Set("Content-Type", "application/jsonl")
-	enc, flush := json.NewEncoder(w), http.NewResponseController(w)
-	for c, err := range chunks {
-		if err != nil || enc.Encode(c) != nil {
-			return // the reader sees the end of the stream without its End mark
-		}
-		_ = flush.Flush()
+	wire.AnswerLines(w, chunks)
+}
+
+func (g *Groom) taskForMaster(w http.ResponseWriter, r *http.Request) {
+	detail, err := g.Task(r.Context(), r.URL.Query().Get("id"))
+	wire.Answer(w, detail, err)
+}
+
+func (g *Groom) stepsForMaster(w http.ResponseWriter, r *http.Request) {
+	id, err := api.ParseJobID(r.URL.Query().Get("job"))
+	if err != nil {
+		wire.Answer(w, nil, api.Problemf(api.CodeInvalid, "%v", err))
+		return
 	}
+	steps, err := g.Supersteps(id)
+	if steps == nil {
+		steps = []api.Superstep{}
+	}
+	wire.Answer(w, steps, err)
 }
 
 // joinBarrier lets another groom's tasks take part in the barriers of a job whose root is here.

@@ -71,11 +71,7 @@ func (c *Client) do(req *http.Request, reply any) error {
 		return fmt.Errorf("read answer: %w", err)
 	}
 	if resp.StatusCode >= 300 {
-		p := new(api.Problem)
-		if json.Unmarshal(body, p) != nil || p.Code == "" {
-			p = api.Problemf(api.CodeInternal, "%s: %s", resp.Status, bytes.TrimSpace(body))
-		}
-		return p
+		return problem(resp, bytes.TrimSpace(body))
 	}
 	if reply == nil {
 		return nil

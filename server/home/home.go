@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -169,25 +168,4 @@ func (h *Home) Derive(purpose ...string) string {
 	mac := hmac.New(sha256.New, h.key)
 	mac.Write([]byte(strings.Join(purpose, "\x00")))
 	return hex.EncodeToString(mac.Sum(nil))
-}
-
-// Addrs is where the servers of the process listened last, by the name of the server.
-func (h *Home) Addrs() map[string]string {
-	addrs := map[string]string{}
-	if b, err := os.ReadFile(h.Path("addrs")); err == nil {
-		_ = json.Unmarshal(b, &addrs) // a damaged file costs a port number, no more
-	}
-	return addrs
-}
-
-// KeepAddrs writes where the servers listen, for the next start and for the CLI of the same user.
-func (h *Home) KeepAddrs(addrs map[string]string) error {
-	b, err := json.MarshalIndent(addrs, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encode addresses: %w", err)
-	}
-	if old, err := os.ReadFile(h.Path("addrs")); err == nil && bytes.Equal(old, b) {
-		return nil
-	}
-	return WriteFile(h.Path("addrs"), b)
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -97,17 +98,36 @@ func TestSpecIsFoundByItsHashAndProven(t *testing.T) {
 	}
 }
 
-func TestAddrsAreKept(t *testing.T) {
+// A port left to chance is the same after a restart, unless somebody took it meanwhile.
+func TestPortsAreKept(t *testing.T) {
 	h := open(t, t.TempDir())
 	defer h.Close()
 	if got := h.Addrs(); len(got) != 0 {
 		t.Errorf("a new directory keeps %v", got)
 	}
-	want := map[string]string{"web": "127.0.0.1:40015"}
-	if err := h.KeepAddrs(want); err != nil {
+	first, err := h.Listen("web", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, h.Addrs()); diff != "" {
+	addr := first.Addr().String()
+	if diff := cmp.Diff(map[string]string{"web": addr}, h.Addrs()); diff != "" {
 		t.Error(diff)
+	}
+	other, err := h.Listen("web", "127.0.0.1:0")
+	if err != nil || other.Addr().String() == addr {
+		t.Fatalf("a taken port: %v, %v", other, err)
+	}
+	other.Close()
+	first.Close()
+	again, err := h.Listen("web", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if got := again.Addr().String(); got != other.Addr().String() {
+		t.Errorf("listens on %s, the newest kept is %s", got, other.Addr())
+	}
+	if _, err := h.Listen("report", again.Addr().String()); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("a port that was asked for and is taken: %v", err)
 	}
 }
