@@ -1,2 +1,26 @@
+// Groom is a crash-resilient node agent for bulk synchronous parallel jobs. See README.md.
+//
+// Who is handed to whom; arrows point at what is used:
+//
+//	main ── cli ── node ──┬── web        pages, JSON twins, one event stream
+//	         │            ├── master     the BSPMaster ───┐
+//	         │            └── server     the GroomServer ─┼── fsm, fsm/cluster   decide, record
+//	         │                 │                          ├── journal            bbolt + raft
+//	         │                 ├── server/barrier         └── wire ── api        messages
+//	         │                 ├── server/disk, home
+//	         └── job           └── supervisor ── supervisor/shim
+//
+// This binary is also the shim of every task: package supervisor/shim takes over in its init when it was started as
+// one, before anything here runs.
 package main
-func main(){}
+
+import (
+	"os"
+
+	"groom/cli"
+)
+
+// build is set by the Makefile.
+var build string
+
+func main() { os.Exit(cli.Main(os.Args[1:], build)) }

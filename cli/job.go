@@ -1,0 +1,13 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+func newJob() *cobra.Command {
+	return group("job", "Hand in jobs, look at them, end them",
+		newJobSubmit(), newJobList(), newJobStatus(), newJobWait(), newJobLogs(),
+		newJobAct("stop", "End the processes of a job; it may be resumed"),
+		newJobAct("resume", "Start a stopped job again"),
+		newJobAct("kill", "End a job for good"),
+		newJobValidate(),
+	)
+}
