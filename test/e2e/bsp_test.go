@@ -202,7 +202,7 @@ func TestRanksDoNotDependOnTheNumberOfTasks(t *testing.T) {
 // A master and two grooms in processes of their own: a task on each at least, bytes between them over TCP, and a
 // master that is killed and started again loses nothing.
 func TestMasterAndTwoGrooms(t *testing.T) {
-	m := start(t, t.TempDir(), "master", "--addr", "127.0.0.1:0", "--web-addr", "127.0.0.1:0")
+	m := start(t, t.TempDir(), "master", "--master-addr", "127.0.0.1:0", "--web-addr", "127.0.0.1:0")
 	master := kept(t, m.data)["master"]
 	var grooms []*agent
 	for _, name := range []string{"north", "south"} {
