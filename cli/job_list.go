@@ -24,7 +24,7 @@ func newJobList() *cobra.Command {
 			if asJSON.on {
 				return printJSON(cmd.OutOrStdout(), jobs)
 			}
-			t := newTable(cmd.OutOrStdout(), "JOB", "NAME", "TYPE", "STATE", "TASKS", "STEP", "SUBMITTED", "TOOK", "REASON")
+			t := newListing(cmd.OutOrStdout(), "JOB", "NAME", "TYPE", "STATE", "TASKS", "STEP", "SUBMITTED", "TOOK", "REASON")
 			for _, j := range jobs {
 				t.row(j.ID, j.Name, j.Type, j.State, tally(j), step(j.Step), when(j.SubmittedAt), took(j.StartedAt, j.EndedAt), j.Reason)
 			}

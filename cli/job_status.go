@@ -37,7 +37,7 @@ func printJob(w io.Writer, d api.JobDetail) error {
 		fmt.Fprintf(w, "epoch %d, superstep %s\n", d.Epoch, stepOrNone(d.Step))
 	}
 	fmt.Fprintf(w, "submitted %s, took %s\n\n", when(d.SubmittedAt), took(d.StartedAt, d.EndedAt))
-	t := newTable(w, "TASK", "STATE", "GROOM", "ATTEMPT", "FAILURES", "PID", "WHAT HAPPENED LAST")
+	t := newListing(w, "TASK", "STATE", "GROOM", "ATTEMPT", "FAILURES", "PID", "WHAT HAPPENED LAST")
 	for _, task := range d.TaskViews {
 		t.row(task.ID, task.State, task.Groom, task.Attempt, fmt.Sprintf("%d of %d", task.Failures, task.Limit), pid(task.Pid), task.Words)
 	}

@@ -234,7 +234,7 @@ func newJournalLs() *cobra.Command {
 				}
 				return nil
 			}
-			t := newTable(cmd.OutOrStdout(), "INDEX", "AT", "KIND", "BYTES", "WHAT WAS DECIDED")
+			t := newListing(cmd.OutOrStdout(), "INDEX", "AT", "KIND", "BYTES", "WHAT WAS DECIDED")
 			for _, e := range page {
 				t.row(e.Index, when(e.At), e.Kind, e.Size, e.Words)
 			}

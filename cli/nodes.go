@@ -26,7 +26,7 @@ func newNodeList() *cobra.Command {
 			if asJSON.on {
 				return printJSON(cmd.OutOrStdout(), nodes)
 			}
-			t := newTable(cmd.OutOrStdout(), "GROOM", "ID", "STATE", "TASKS", "FAILURES", "LAST SEEN", "BUILD", "PAGES")
+			t := newListing(cmd.OutOrStdout(), "GROOM", "ID", "STATE", "TASKS", "FAILURES", "LAST SEEN", "BUILD", "PAGES")
 			for _, n := range nodes {
 				t.row(n.Status.Name, n.Status.ID, n.State, fmt.Sprintf("%d of %d", n.Placed, n.Status.MaxTasks), n.Failures,
 					when(n.LastSeen), n.Status.Build, n.WebURL)

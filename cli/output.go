@@ -11,16 +11,16 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// table prints rows in columns.
-type table struct{ w *tabwriter.Writer }
+// listing prints rows in columns.
+type listing struct{ w *tabwriter.Writer }
 
-func newTable(w io.Writer, head ...string) *table {
-	t := &table{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+func newListing(w io.Writer, head ...string) *listing {
+	t := &listing{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
 	t.line(head)
 	return t
 }
 
-func (t *table) row(cells ...any) {
+func (t *listing) row(cells ...any) {
 	texts := make([]string, len(cells))
 	for i, c := range cells {
 		texts[i] = fmt.Sprint(c)
@@ -31,9 +31,9 @@ func (t *table) row(cells ...any) {
 	t.line(texts)
 }
 
-func (t *table) line(cells []string) { fmt.Fprintln(t.w, strings.Join(cells, "\t")) } // flush tells the error
+func (t *listing) line(cells []string) { fmt.Fprintln(t.w, strings.Join(cells, "\t")) } // flush tells the error
 
-func (t *table) flush() error { return t.w.Flush() }
+func (t *listing) flush() error { return t.w.Flush() }
 
 // asJSON is the flag of every listing.
 type asJSON struct{ on bool }

@@ -115,7 +115,7 @@ func fromFile(cmd *cobra.Command, origin map[string]string) error {
 
 // printConfig shows each setting and where it came from.
 func printConfig(cmd *cobra.Command, origin map[string]string) error {
-	t := newTable(cmd.OutOrStdout(), "SETTING", "VALUE", "FROM")
+	t := newListing(cmd.OutOrStdout(), "SETTING", "VALUE", "FROM")
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if isSetting(f) {
 			t.row(f.Name, f.Value.String(), origin[f.Name])

@@ -40,7 +40,7 @@ func newTaskStatus() *cobra.Command {
 
 func printTask(w io.Writer, d api.TaskDetail) error {
 	fmt.Fprintf(w, "%s  %s  on %s\n%s\n\n", d.ID, d.State, d.Groom, d.Words)
-	t := newTable(w, "ATTEMPT", "STATE", "PID", "STARTED", "TOOK", "COUNTED", "HOW IT ENDED")
+	t := newListing(w, "ATTEMPT", "STATE", "PID", "STARTED", "TOOK", "COUNTED", "HOW IT ENDED")
 	for _, a := range d.Attempts {
 		counted := ""
 		if a.Counted {

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"groom/api"
+	"groom/journal"
 	"groom/master"
 	"groom/server"
 	"groom/server/home"
@@ -87,6 +88,9 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	n.closers = append(n.closers, n.Home.Close)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := journal.Metrics(registry); err != nil {
+		return nil, err
+	}
 	if err := n.serveWeb(o, registry); err != nil {
 		return nil, err
 	}

@@ -133,8 +133,10 @@ func Open(ctx context.Context, o Options) (_ *Groom, err error) {
 	if err := g.serveWorker(); err != nil {
 		return nil, err
 	}
-	if err := o.Registry.Register(newMonitor(g)); err != nil {
-		return nil, fmt.Errorf("register metrics: %w", err)
+	for _, c := range []prometheus.Collector{newMonitor(g), g.journal} {
+		if err := o.Registry.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
 	}
 	for _, work := range []func(context.Context){
 		g.followProcesses, g.reconcile, g.watchPings, g.watchDirs, g.enrol,

@@ -27,7 +27,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, want := range []string{
 		`groom_tasks\{state="running"\} 3`, `groom_attempts\{state="running"\} 3`, `groom_restarts 0`, `groom_heartbeats_total [1-9]`,
-		`groom_journal_last_index\{of="groom"\} [1-9]`, `groom_journal_commit_seconds_count\{of="groom"\} [1-9]`,
+		`groom_journal_index\{of="groom"\} [1-9]`, `groom_journal_commit_seconds_count\{of="groom"\} [1-9]`,
 		`groom_recovery_seconds 0\.`, `groom_incarnation 1`, `raft_`, `process_resident_memory_bytes `,
 	} {
 		if !regexp.MustCompile(`(?m)^` + want).Match(b) {
