@@ -1,39 +1,58 @@
+// Package journal makes records durable, in order, and applies them to a state machine: bbolt below a Raft log of one
+// voter. It knows no tables; it is given a Machine. DESIGN.md says why each part is as it is, and what a kill leaves.
 package journal
-
-// (contract for the authors; to be replaced by the real thing)
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"iter"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
 	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 )
 
-// Record is what is proposed: an entry before it has an index.
-type Record struct {
-	Kind    uint16 // below 16 is the journal's own
-	Version uint8  // of the kind
-	Body    []byte // canonical JSON, at most 64 KiB with the envelope
-}
+// What a journal's directory holds:
+//
+//	DIR/raft.db          the log and Raft's term and vote, in bbolt; it appears by a rename, whole or not at all
+//	DIR/raft.db.new      a journal that is being made; a leftover is removed
+//	DIR/snapshots/       frozen copies of the Machine, which bound the replay
+//	DIR/tail             how far the log had come for certain, so that a lost tail is noticed
+//	DIR/reserve          space kept for the day the disk is full
+//	DIR/fatal            why the last process gave up, if it did
+const (
+	dbName      = "raft.db"
+	newName     = "raft.db.new"
+	snapName    = "snapshots" // FileSnapshotStore's own choice
+	tailName    = "tail"
+	reserveName = "reserve"
+	fatalName   = "fatal"
+)
 
-// Entry is a record that the journal holds.
-type Entry struct {
-	Index uint64
-	Term  uint64
-	Record
-	Hash [32]byte // chain
-	Size int
-	// Own is true of raft's own entries (no-op, configuration), which have no record.
-	Own bool
-}
+const (
+	// voter is the one server of the cluster, and its address on the in-memory transport.
+	voter = "self"
+	// inFlight bounds the proposals between Go and their end. It is Raft's batch and the size of its queue, so that
+	// handing over a proposal never blocks, and whoever waits for room can stop waiting.
+	inFlight = 512
+	// lockTimeout is how long Open waits for a predecessor to let go of the file.
+	lockTimeout = 2 * time.Second
+	// retainedSnapshots are kept. The log holds everything anyway; more than one saves a long replay when the newest
+	// is bad.
+	retainedSnapshots = 3
+)
 
 // Machine is a deterministic state machine. Apply is total: it records, and never fails halfway.
 type Machine interface {
 	Name() string // "groom" or "master"
 	// Apply changes the tables. The error means that this build cannot apply the record (unknown kind or version,
 	// malformed body): the journal goes into safe mode. A refusal (stale revision) is a result, not an error.
+	// It must not keep body.
 	Apply(index uint64, kind uint16, version uint8, body []byte) (result any, err error)
 	Digest() [32]byte
 	// Snapshot is called between two Applies and returns quickly with a frozen copy, written later.
@@ -43,66 +62,256 @@ type Machine interface {
 	KindName(kind uint16) string
 }
 
-// Receipt says where a record stands, and what applying it returned.
-type Receipt struct {
-	Index  uint64
-	Result any
-}
-
-var (
-	ErrNoSpace        = errors.New("no space for the journal")
-	ErrUnknownOutcome = errors.New("outcome unknown")
-	ErrSafeMode       = errors.New("journal in safe mode")
-	ErrTooLarge       = errors.New("entry too large")
-	ErrClosed         = errors.New("journal closed")
-	ErrCorrupt        = errors.New("journal altered or cut")
-	ErrInUse          = errors.New("journal in use")
-)
-
+// Options say where a journal is and what it drives.
 type Options struct {
 	Dir     string
 	Machine Machine
-	Log     *slog.Logger
-	// OnApplied is called after each applied record, in order, from the apply goroutine. It must not block.
-	OnApplied func(Entry)
-	// OnProgress tells how far the replay is.
+	Log     *slog.Logger // nil is silent
+	// Build is recorded in checkpoints, so that a digest that differs can be traced to the build that wrote it.
+	Build string
+	// OnProgress tells how far the replay is. It is called from the goroutine that applies.
 	OnProgress func(applied, last uint64)
-	// Fatal ends the process after a sync error (default os.Exit(70)); tests replace it.
+	// Fatal ends the process after a write whose outcome is unknown (default: a marker file and os.Exit(70)).
+	// When it returns, as in tests, nothing more is written or acknowledged.
 	Fatal func(error)
+
+	// For tests of this package.
+	wrap          func(store) store
+	every         uint64 // applied records between checkpoints
+	snapshotAfter uint64 // entries between snapshots
+	reserve       int64  // bytes
+	spaceWait     time.Duration
 }
 
-type Journal struct{}
-
-func Open(ctx context.Context, o Options) (*Journal, error)              { return nil, nil }
-func (j *Journal) Propose(ctx context.Context, r Record) (Receipt, error) { return Receipt{}, nil }
-func (j *Journal) Go(r Record) *Future                                    { return nil }
-func (j *Journal) Entries(from, to uint64) iter.Seq2[Entry, error]        { return nil }
-func (j *Journal) Stats() Stats                                           { return Stats{} }
-func (j *Journal) Close() error                                           { return nil }
-
-type Future struct{}
-
-func (f *Future) Wait(ctx context.Context) (Receipt, error) { return Receipt{}, nil }
-
-type Stats struct {
-	First, Last, Applied, Snapshot uint64
-	Records                        uint64 // applied since open, and counted in all (see Total)
-	Total                          uint64
-	FileBytes                      int64
-	ChainTip                       [32]byte
-	Replayed                       uint64        // entries applied while opening
-	OpenTook                       time.Duration // open, chain check, replay, barrier
-	Health                         string        // "ok", "nospace", "safe-mode"
-	Reason                         string
+func (o *Options) defaults() {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { giveUp(o.Dir, o.Log, err) }
+	}
+	if o.wrap == nil {
+		o.wrap = func(s store) store { return s }
+	}
+	if o.every == 0 {
+		o.every = checkpointEvery
+	}
+	if o.snapshotAfter == 0 {
+		o.snapshotAfter = 8192
+	}
+	if o.reserve == 0 {
+		o.reserve = reserveSize
+	}
+	if o.spaceWait == 0 {
+		o.spaceWait = 200 * time.Millisecond
+	}
 }
 
-// OpenHistory reads the journal in dir without changing it and without raft; fails with ErrInUse when a living process holds it.
-func OpenHistory(dir string) (*History, error) { return nil, nil }
+// Journal is an open journal. It owns its directory: nobody else writes there.
+type Journal struct {
+	o     Options
+	guard *guard
+	space *space
+	fsm   *fsm
+	raft  *raft.Raft
+	meter *meter
 
-type History struct{}
+	// room holds a token for each proposal in flight.
+	room chan struct{}
+	// mu keeps a proposal from starting after Close has begun to wait for those in flight.
+	mu      sync.RWMutex
+	closed  bool
+	closing chan struct{} // closed with it
+	running sync.WaitGroup
 
-func (h *History) Entries(from, to uint64) iter.Seq2[Entry, error] { return nil }
-func (h *History) Replay(m Machine, to uint64) error               { return nil }
-func (h *History) Verify(m Machine) error                          { return nil }
-func (h *History) Stats() Stats                                    { return Stats{} }
-func (h *History) Close() error                                    { return nil }
+	replayed uint64
+	took     time.Duration
+}
+
+// Open opens the journal in o.Dir, or makes one; it checks the whole chain, brings the Machine up to date, and returns
+// when the Machine holds all that was ever acknowledged. A record that the Machine cannot apply is no error here: the
+// journal is open in safe mode, so that what there is can be shown.
+func Open(ctx context.Context, o Options) (*Journal, error) {
+	o.defaults()
+	start := time.Now()
+	if err := prepare(o); err != nil {
+		return nil, err
+	}
+	found, err := examine(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	db, err := openStore(filepath.Join(o.Dir, dbName))
+	if errors.Is(err, ErrNoSpace) && os.Remove(filepath.Join(o.Dir, reserveName)) == nil {
+		db, err = openStore(filepath.Join(o.Dir, dbName)) // opening commits a transaction, too
+	}
+	if err != nil {
+		return nil, err
+	}
+	// The lock was let go of between looking and opening.
+	if last, err := db.LastIndex(); err != nil || last != found.last {
+		return nil, errors.Join(fmt.Errorf("%w: another process has just written to it", ErrInUse), err, db.Close())
+	}
+	closing := make(chan struct{})
+	sp := newSpace(o, closing)
+	j := &Journal{
+		o: o, space: sp, closing: closing, room: make(chan struct{}, inFlight),
+		guard: newGuard(o, o.wrap(db), found, sp, closing),
+		meter: newMeter(o.Machine.Name()),
+	}
+	j.fsm = newFSM(o, j.guard)
+	// The reserve comes before anything is written, so that on a full disk the health is known from the start.
+	sp.refill()
+	if err := j.start(ctx); err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	j.guard.found.Store(nil)
+	j.space.opening.Store(false)
+	j.replayed, j.took = j.fsm.replayed(), time.Since(start)
+	j.running.Go(j.checkpoints)
+	j.witness()
+	warnOfFatal(o)
+	return j, nil
+}
+
+// start hands the log to Raft and waits until all of it is applied.
+func (j *Journal) start(ctx context.Context) error {
+	logger := raftLogger(j.o.Log)
+	snaps, err := openSnapshots(j.o, logger, j.fsm.last)
+	if err != nil {
+		return err
+	}
+	addr, transport := raft.NewInmemTransport(voter)
+	transport.Connect(addr, transport)
+	r, err := raft.NewRaft(j.config(logger), j.fsm, j.guard, j.guard, snaps, transport)
+	if err != nil {
+		if why := j.fsm.unusable; why != nil {
+			return fmt.Errorf("start raft: %w: %w; move %s away, and the next start replays the whole log",
+				err, why, filepath.Join(j.o.Dir, snapName))
+		}
+		return fmt.Errorf("start raft: %w", err)
+	}
+	j.raft = r
+	conf := r.GetConfiguration()
+	if err := conf.Error(); err != nil { // it is at hand, and does not wait
+		return fmt.Errorf("start raft: %w", err)
+	}
+	// A voter that is alone need not wait for a leader that cannot come. With others in the configuration this would
+	// override a living leader, so it is done for one voter only, and the timeouts stay those of a real cluster.
+	if servers := conf.Configuration().Servers; len(servers) == 1 && servers[0].ID == voter {
+		var resp raft.TimeoutNowResponse
+		req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}
+		if err := transport.TimeoutNow(voter, addr, req, &resp); err != nil {
+			return fmt.Errorf("start election: %w", err)
+		}
+	}
+	for leads := false; !leads; {
+		select {
+		case leads = <-r.LeaderCh():
+		case <-ctx.Done():
+			return j.gaveUpWaiting(ctx)
+		case <-j.guard.dead:
+			return j.guard.cause()
+		}
+	}
+	// Entries after the snapshot are applied only when the new term's first entry is durable; the barrier comes back
+	// when the Machine has seen all of them.
+	j.room <- struct{}{}
+	return j.await(ctx, r.Barrier(0))
+}
+
+// await waits for one of Raft's futures, until ctx ends or nothing more can be written. It gives back a token of room
+// when the future has ended, which Close waits for.
+func (j *Journal) await(ctx context.Context, f raft.Future) error {
+	done := make(chan error, 1)
+	go func() {
+		done <- f.Error()
+		<-j.room
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("start raft: %w", err)
+		}
+		return nil
+	case <-ctx.Done():
+		return j.gaveUpWaiting(ctx)
+	case <-j.guard.dead:
+		return j.guard.cause()
+	}
+}
+
+// gaveUpWaiting says why an Open was still waiting when its context ended.
+func (j *Journal) gaveUpWaiting(ctx context.Context) error {
+	if why := j.space.reason(); why != nil {
+		return fmt.Errorf("open: %w: %w", ctx.Err(), why)
+	}
+	return fmt.Errorf("open: %w", ctx.Err())
+}
+
+// Close writes what is in flight, and lets go of the directory. Proposals that a full disk holds up end as
+// ErrUnknownOutcome, though the next start may find them written.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		return nil
+	}
+	j.closed = true
+	close(j.closing)
+	j.mu.Unlock()
+	// Raft forgets proposals that wait in its queue when it shuts down, and whoever waits for them would wait for
+	// ever. So all of them end first: written, or refused because the guard no longer waits for space.
+	for range inFlight {
+		j.room <- struct{}{}
+	}
+	var errs []error
+	if j.raft != nil {
+		if err := j.raft.Shutdown().Error(); err != nil {
+			errs = append(errs, fmt.Errorf("stop raft: %w", err))
+		}
+	}
+	j.running.Wait()
+	j.space.wait()
+	if j.raft != nil && len(errs) == 0 {
+		j.witness()
+	}
+	if err := j.guard.store.Close(); err != nil {
+		errs = append(errs, fmt.Errorf("close %s: %w", dbName, err))
+	}
+	return errors.Join(errs...)
+}
+
+// prepare makes the directory and, when there is none, the journal in it. Two processes that make one at the same time
+// are kept apart by the lock of the data directory; bbolt's guards a journal that is there.
+func prepare(o Options) error {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return full("make journal directory", err)
+	}
+	_, err := os.Stat(filepath.Join(o.Dir, dbName))
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("look for journal: %w", err)
+	}
+	if left := remains(o.Dir); left != "" {
+		return fmt.Errorf("%w: %s is gone from %s, though %s says that there was a journal; put it back, "+
+			"or move the whole directory away to start without its history", ErrCorrupt, dbName, o.Dir, left)
+	}
+	return create(o)
+}
+
+// openStore opens the log for writing. Freelists are not synced: what is free is found by reading the file at the next
+// open, which is read whole anyway, and a commit need not write a list that grows with the file.
+func openStore(path string) (*raftboltdb.BoltStore, error) {
+	var db *raftboltdb.BoltStore
+	err := guarded(path, func() (err error) {
+		db, err = raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: boltOptions(lockTimeout)})
+		return err
+	})
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	return db, nil
+}
