@@ -17,10 +17,15 @@ import (
 // is taken for dead.
 const strangerAfter = 2 * time.Second
 
+// bornWithin is what a shim that was forked is given to say who it is. One that was frozen before must not keep a
+// groom from starting.
+const bornWithin = 5 * time.Second
+
 // Adopt finds out what became of an attempt that was intended before this start, and watches it when it lives. It
-// waits while a shim is being born; ctx bounds that.
+// waits a few seconds while a shim is being born.
 //
-// Adopt changes nothing but this: what is left of an attempt that lost its shim is killed.
+// Adopt changes nothing but this: a shim that takes too long to be born may not start its task any more, and what is
+// left of an attempt that lost its shim is killed.
 func (s *Supervisor) Adopt(ctx context.Context, ref Ref) (Finding, error) {
 	boot, pidns, err := Host()
 	if err != nil {
@@ -60,6 +65,7 @@ func (s *Supervisor) Adopt(ctx context.Context, ref Ref) (Finding, error) {
 func (s *Supervisor) look(ctx context.Context, a *attempt) (Finding, error) {
 	fault.Point("supervisor.before-look")
 	var stranger time.Time
+	began := time.Now()
 	for d := firstPause; ; {
 		held, err := ctl.Held(a.Dir)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -77,6 +83,17 @@ func (s *Supervisor) look(ctx context.Context, a *attempt) (Finding, error) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			// Forked, and not yet so far as to say who it is.
+			if time.Since(began) < s.bornWithin {
+				break
+			}
+			if ours, err := ctl.Forbid(a.Dir); err != nil {
+				return Finding{}, err
+			} else if ours {
+				// Killed here: the next start finds this claim, and comes to the same end.
+				fault.Point("supervisor.after-forbid")
+				return unborn("its shim did not come to life, and was forbidden to"), nil
+			}
+			return usurped(ctx, a.Ref, "its lock is held, and ctl/shim is missing")
 		case err != nil && !errors.Is(err, ctl.ErrNotRecord):
 			return Finding{}, err
 		case shim != nil:
@@ -88,8 +105,8 @@ func (s *Supervisor) look(ctx context.Context, a *attempt) (Finding, error) {
 			continue
 		case stranger.IsZero():
 			stranger = time.Now()
-		case time.Since(stranger) > strangerAfter:
-			return usurped(ctx, a.Ref), nil
+		case time.Since(stranger) > s.strangerAfter:
+			return usurped(ctx, a.Ref, "another process holds its lock")
 		}
 		if !pause(ctx, &d, lastPause) {
 			return Finding{}, fmt.Errorf("wait for shim: %w", ctx.Err())
@@ -107,27 +124,30 @@ func (s *Supervisor) alive(a *attempt, shim *process) Finding {
 	return f
 }
 
-// usurped is an attempt whose shim is gone for certain, and whose lock is held by some other process.
-func usurped(ctx context.Context, ref Ref) Finding {
+// usurped is an attempt whose lock is held by a process that cannot be shown to be its shim. It must come to an end
+// for the tables; that nothing of it lives is not proven.
+func usurped(ctx context.Context, ref Ref, why string) (Finding, error) {
 	swept := sweep(ctx, ref)
+	if err := ctx.Err(); err != nil {
+		return Finding{}, err
+	}
 	e := lost(ref, api.WhyShim)
 	e.Unproven = true
-	e.Words += "; another process holds its lock" + swept.words()
-	return Finding{Kind: api.FoundLost, Exit: e, Words: e.Words}
+	e.Words += "; " + why + swept.words()
+	return Finding{Kind: api.FoundLost, Exit: e, Words: e.Words}, nil
 }
 
 // vanished is an attempt of another boot, or of another pid namespace of this one.
 func vanished(ref Ref, sameBoot bool) (Finding, error) {
-	r, err := ctl.ReadExit(ref.Dir)
-	if err == nil {
-		e := exitOf(r)
-		return Finding{Kind: found(e), Exit: e, Words: e.Words}, nil
-	}
-	torn := errors.Is(err, ctl.ErrTorn) || errors.Is(err, ctl.ErrNotRecord)
-	if !torn && !errors.Is(err, fs.ErrNotExist) {
+	e, flaw, err := readExit(ref)
+	if err != nil {
 		return Finding{}, err
 	}
-	e := lost(ref, api.WhyReboot)
+	if e != nil {
+		return Finding{Kind: found(e), Exit: e, Words: e.Words}, nil
+	}
+	// The claim is not synced, so that there is none does not prove that nothing ran.
+	e = lost(ref, api.WhyReboot)
 	if sameBoot {
 		e.Words = "lost: its pid namespace has gone; exit code unknown"
 		// A lock crosses namespaces. One that is held means that the old namespace still lives.
@@ -137,9 +157,7 @@ func vanished(ref Ref, sameBoot bool) (Finding, error) {
 			e.Words = "lost: its shim lives in another pid namespace, out of reach; exit code unknown"
 		}
 	}
-	if torn {
-		e.Words += "; its exit record is torn"
-	}
+	e.Words += flaw
 	return Finding{Kind: api.FoundLost, Exit: e, Words: e.Words}, nil
 }
 

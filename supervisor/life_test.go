@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -198,5 +199,79 @@ func TestEndOfShimIsLost(t *testing.T) {
 	}
 	if alive(far) || alive(leader) {
 		t.Errorf("alive: grandchild %v, task %v", alive(far), alive(leader))
+	}
+}
+
+// An executable that is still open for writing is tried again for a while.
+func TestBusyExecutableIsTriedAgain(t *testing.T) {
+	s, spec := newSupervisor(t), shell(t, "")
+	spec.Argv = []string{"./program"}
+	work := filepath.Join(spec.Dir, "work")
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(work, "program")
+	if err := os.WriteFile(path, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	start(t, s, spec)
+	// The shim has come as far as the task when it listens.
+	until(t, "the shim to listen", func() bool { _, err := os.Stat(filepath.Join(spec.Dir, "ctl/sock")); return err == nil })
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if e := wantEnded(t, s); e.Outcome != (api.Outcome{Kind: api.Exited}) {
+		t.Errorf("exit %+v", e)
+	}
+}
+
+// Go raises the limit of open files for itself; a program that uses select would not stand it.
+func TestLimitOfOpenFilesIsTheGroomsOwn(t *testing.T) {
+	out, err := exec.Command("/bin/sh", "-c", "ulimit -Sn").Output() // what this process was started with
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, spec := newSupervisor(t), shell(t, "ulimit -Sn > limit")
+	start(t, s, spec)
+	wantEnded(t, s)
+	if got, want := written(t, spec, "limit"), strings.TrimSpace(string(out)); got != want {
+		t.Errorf("limit %s, want %s", got, want)
+	}
+}
+
+// When the host runs out of memory, the shim is to go after the task.
+func TestShimOutlivesItsTaskWhenMemoryEnds(t *testing.T) {
+	s, spec := newSupervisor(t), shell(t, "exec sleep 60")
+	start(t, s, spec)
+	e := wantStarted(t, s)
+	until(t, "an answer", func() bool { _, err := s.Ping(spec.ID); return err == nil })
+	score := func(pid int) int {
+		b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/oom_score_adj")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	task, shim := score(e.Pid), score(e.ShimPid)
+	if own := score(os.Getpid()); task != max(own, 0) {
+		t.Errorf("score of the task %d, of the groom %d", task, own)
+	}
+	// Whether this user may lower a score at all is tried on the task.
+	may := os.WriteFile("/proc/"+strconv.Itoa(e.Pid)+"/oom_score_adj", []byte("-1"), 0) == nil
+	if may && shim != -900 || !may && shim > max(task, 0) {
+		t.Errorf("score of the shim %d; it may be lowered: %v", shim, may)
 	}
 }

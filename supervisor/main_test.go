@@ -2,21 +2,79 @@ package supervisor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"groom/api"
+	"groom/fault"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(binaryDir)
+		os.Exit(code)
+	}))
+}
+
+// binaries are the programs of testdata as they would be shipped: static, and without the race detector, so that their
+// start is quick and their memory is real.
+var (
+	binaries = sync.OnceValue(func() error {
+		dir, err := os.MkdirTemp("", "groom-supervisor-")
+		if err != nil {
+			return err
+		}
+		binaryDir = dir
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir, "./testdata/agent", "./testdata/once")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build: %w: %s", err, out)
+		}
+		return nil
+	})
+	binaryDir string
+)
+
+func binary(t testing.TB, name string) string {
+	t.Helper()
+	if err := binaries(); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(binaryDir, name)
+}
+
+// once runs testdata/once, with a point armed when one is given. It says whether it was killed there.
+func once(t testing.TB, point, verb string, spec Spec, answer any) (killed bool) {
+	t.Helper()
+	args := append([]string{verb, spec.Dir, string(spec.ID), spec.Token}, spec.Argv...)
+	cmd := exec.CommandContext(t.Context(), binary(t, "once"), args...)
+	cmd.Env = append(os.Environ(), fault.Env+"="+point)
+	out, err := cmd.Output()
+	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() && ws.Signal() == unix.SIGKILL {
+		return true
+	}
+	if err != nil {
+		t.Fatalf("once %s: %v", verb, err)
+	}
+	if answer != nil {
+		if err := json.Unmarshal(out, answer); err != nil {
+			t.Fatalf("once %s: %v: %s", verb, err, out)
+		}
+	}
+	return false
+}
 
 // eventually bounds every wait for another process. It is long, because a wait that is over early costs nothing.
 const eventually = 20 * time.Second
@@ -131,7 +189,7 @@ func alive(pid int) bool {
 		return false
 	}
 	st, ok := readStat(pid)
-	return ok && st.state != 'Z' && st.state != 'X'
+	return ok && st.runs()
 }
 
 func kill(t testing.TB, pid int, sig unix.Signal) {

@@ -61,8 +61,11 @@ func endOrphan(ctx context.Context, dir string, known func(api.AttemptID) bool) 
 		return nil
 	}
 	spec, err := ctl.Read(dir, ctl.Spec)
+	if err != nil {
+		return &Orphan{Dir: dir, Words: "not killed: whose it is cannot be read: " + err.Error()}
+	}
 	id := api.AttemptID(spec.Get("id"))
-	if err != nil || known(id) {
+	if known(id) {
 		return nil
 	}
 	o := &Orphan{ID: id, Dir: dir}
@@ -87,6 +90,8 @@ func endOrphan(ctx context.Context, dir string, known func(api.AttemptID) bool) 
 	if err != nil {
 		shim.kill()
 	}
+	// A process that is stuck in the kernel does not keep the groom from starting.
+	_ = shim.file.SetReadDeadline(time.Now().Add(orphanWait + killWait))
 	if err := shim.wait(); err != nil {
 		o.Words = "not killed: " + err.Error()
 		return o

@@ -38,7 +38,13 @@ func exitOf(r ctl.Record) *Exit {
 // unstarted tells apart what the user can mend (the command) and what only kept groom from trying it.
 func unstarted(step, errno, what string) api.Outcome {
 	switch step {
-	case "chdir", "lookup", "exec":
+	case "exec":
+		switch errno {
+		case "EAGAIN", "ENOMEM", "EMFILE", "ENFILE": // the host had no room for a process
+			return api.Outcome{Kind: api.NotStarted, Why: "no process for " + what + ": " + errno}
+		}
+		fallthrough
+	case "chdir", "lookup":
 		why := map[string]string{
 			"chdir":  "no working directory " + what,
 			"lookup": "no command " + what + " in PATH",

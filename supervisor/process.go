@@ -12,7 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const pidfsMagic = 0x50494446
+const (
+	pidfsMagic   = 0x50494446
+	kernelThread = 0x00200000 // of the flags in a process's stat
+)
 
 // process is a process held by a pidfd, which never comes to mean another one. It sits in the netpoller: waiting for
 // it costs a goroutine and no thread.
@@ -66,7 +69,9 @@ func pidfdWait(fd int, d time.Duration) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	deadline := time.Now().Add(d)
 	for {
-		n, err := unix.Poll(fds, int(time.Until(deadline).Round(time.Millisecond)/time.Millisecond))
+		// Never below zero, which would be to wait without end.
+		left := max(time.Until(deadline).Round(time.Millisecond), 0)
+		n, err := unix.Poll(fds, int(left/time.Millisecond))
 		if err != unix.EINTR {
 			return n > 0
 		}
@@ -85,18 +90,27 @@ func openShim(dir string) (*process, error) {
 		return nil, nil
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
-	if err == unix.ESRCH || err == unix.EINVAL {
-		return nil, nil
+	if err == unix.ESRCH || err == unix.EINVAL || err == unix.ENOENT {
+		return nil, nil // gone, or now the number of a thread
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open pidfd: %w", err)
 	}
-	st, ok := readStat(pid)
-	if inode := r.Int("inode"); !ok || st.start != r.Int("start") || inode != 0 && inode != pidInode(fd) {
+	if !isShim(r, pid, fd) {
 		_ = unix.Close(fd)
 		return nil, nil
 	}
 	return newProcess(pid, fd), nil
+}
+
+// isShim prefers the inode, which is given once in a boot. The start time counts in ticks of 10 ms, and differs
+// between time namespaces.
+func isShim(r ctl.Record, pid, fd int) bool {
+	if wrote, is := r.Int("inode"), pidInode(fd); wrote != 0 && is != 0 {
+		return wrote == is
+	}
+	st, ok := readStat(pid)
+	return ok && st.start == r.Int("start")
 }
 
 // pidInode is the number that the kernel gives to one process of a boot only, 0 on kernels without it.
@@ -114,7 +128,11 @@ type stat struct {
 	state   byte
 	session int
 	start   int64 // clock ticks since boot
+	kernel  bool  // a thread of the kernel
 }
+
+// runs says whether it can still do anything; a zombie cannot.
+func (s stat) runs() bool { return s.state != 'Z' && s.state != 'X' }
 
 func readStat(pid int) (stat, bool) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
@@ -128,5 +146,6 @@ func readStat(pid int) (stat, bool) {
 	}
 	session, _ := strconv.Atoi(f[3])
 	start, _ := strconv.ParseInt(f[19], 10, 64)
-	return stat{state: f[0][0], session: session, start: start}, true
+	flags, _ := strconv.ParseUint(f[6], 10, 64)
+	return stat{state: f[0][0], session: session, start: start, kernel: flags&kernelThread != 0}, true
 }

@@ -108,6 +108,8 @@ type Supervisor struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	strangerAfter, bornWithin time.Duration // shorter in tests
+
 	mu       sync.Mutex
 	attempts map[api.AttemptID]*attempt
 	closed   bool
@@ -121,7 +123,7 @@ func New(o Options) *Supervisor {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Supervisor{
 		log: o.Log, events: make(chan Event, 64), ctx: ctx, cancel: cancel,
-		attempts: map[api.AttemptID]*attempt{},
+		attempts: map[api.AttemptID]*attempt{}, strangerAfter: strangerAfter, bornWithin: bornWithin,
 	}
 }
 

@@ -20,6 +20,9 @@ const (
 	// A process may fork behind the back of one scan, or be between two images and show no environment.
 	quietScans = 3
 	quietPause = 2 * time.Millisecond
+	// A process that is about to end shows no environment either. One that still does after this long is told.
+	unreadWait = time.Second
+	unreadLast = 50 * time.Millisecond
 	// A killed process that has not ended after this long is stuck in the kernel.
 	killWait = 3 * time.Second
 )
@@ -58,6 +61,7 @@ func sweep(ctx context.Context, ref Ref) swept {
 		session = int(r.Int("pid"))
 	}
 	mark := []byte(EnvToken + "=" + ref.Token)
+	began, d := time.Now(), quietPause
 	for quiet := 0; quiet < quietScans; {
 		pids, unread, err := scan(mark, since, session)
 		if err != nil {
@@ -66,9 +70,12 @@ func sweep(ctx context.Context, ref Ref) swept {
 		}
 		if len(pids) == 0 {
 			quiet++
+			most := quietPause
 			w.unproven, w.why = unread != "", unread
-			d := quietPause
-			if !pause(ctx, &d, quietPause) {
+			if w.unproven && since > 0 && time.Since(began) < unreadWait { // without a shim there was no task
+				quiet, most = 0, unreadLast
+			}
+			if !pause(ctx, &d, most) {
 				w.unproven, w.why = true, "interrupted"
 				return w
 			}
@@ -112,6 +119,10 @@ func scan(mark []byte, since int64, session int) (pids []int, unread string, err
 			pids = append(pids, pid)
 		case errors.Is(err, fs.ErrPermission) && suspect(pid, since, session):
 			unread = fmt.Sprintf("process %d cannot be read", pid)
+		case err == nil && inSession(pid, since, session):
+			// It has put on another environment. The number of a session whose leader has gone may be a
+			// stranger's by now: it is told, and not killed.
+			unread = fmt.Sprintf("process %d is of its session, and does not carry its token", pid)
 		}
 	}
 	return pids, unread, nil
@@ -134,7 +145,7 @@ func marked(pid int, mark []byte) (bool, error) {
 // the groom's own user or of the task's session.
 func suspect(pid int, since int64, session int) bool {
 	st, ok := readStat(pid)
-	if !ok || st.start < since {
+	if !ok || st.start < since || st.kernel || !st.runs() {
 		return false
 	}
 	if session > 0 && st.session == session {
@@ -142,6 +153,12 @@ func suspect(pid int, since int64, session int) bool {
 	}
 	var owner unix.Stat_t
 	return unix.Stat("/proc/"+strconv.Itoa(pid), &owner) == nil && int(owner.Uid) == os.Geteuid()
+}
+
+// inSession says whether a process runs in the session with the number of the task, and is younger than the shim.
+func inSession(pid int, since int64, session int) bool {
+	st, ok := readStat(pid)
+	return ok && session > 0 && st.session == session && st.start >= since && st.runs()
 }
 
 // killMarked kills one process. The mark is read again while the pidfd is held: if the process of the pidfd lives

@@ -65,10 +65,19 @@ func (s *Supervisor) watch(a *attempt) {
 	}
 }
 
+// awaitStart looks for ctl/start. When that is late, the shim is asked: on a full disk it has a task and no record. A
+// shim without a task, which only waits to write why, is asked every second.
 func (s *Supervisor) awaitStart(a *attempt) {
-	d := firstPause
-	for !a.started && !s.tellStart(a) && !a.shim.ended() {
-		if !pause(a.ctx, &d, lastPause) {
+	most := lastPause
+	for d := firstPause; !a.started && !s.tellStart(a) && !a.shim.ended(); {
+		if d == most {
+			if r, err := ask(a.Dir, ctl.Record{}.Add("cmd", "ping")); err == nil && r.Int("pid") > 0 {
+				s.started(a, r)
+				return
+			}
+			most = errorPause
+		}
+		if !pause(a.ctx, &d, most) {
 			return
 		}
 	}
@@ -76,13 +85,16 @@ func (s *Supervisor) awaitStart(a *attempt) {
 
 func (s *Supervisor) tellStart(a *attempt) bool {
 	r, err := ctl.Read(a.Dir, ctl.Start)
-	if err != nil {
-		return false
+	if err == nil {
+		s.started(a, r)
 	}
+	return err == nil
+}
+
+func (s *Supervisor) started(a *attempt, r ctl.Record) {
 	a.started = true
 	fault.Point("supervisor.before-started")
 	s.emit(Event{Kind: Started, ID: a.ID, Pid: int(r.Int("pid")), ShimPid: a.shim.pid, At: moment(r.Int("at"))})
-	return true
 }
 
 // settle decides what became of an attempt whose shim has gone: once the lock is free, from files alone.
@@ -104,30 +116,47 @@ func (s *Supervisor) settle(ctx context.Context, ref Ref) (Finding, error) {
 			return Finding{}, ctx.Err()
 		}
 	}
-	r, err := ctl.ReadExit(ref.Dir)
-	if err == nil {
-		e := exitOf(r)
-		return Finding{Kind: found(e), Exit: e, Words: e.Words}, nil
-	}
-	torn := errors.Is(err, ctl.ErrTorn) || errors.Is(err, ctl.ErrNotRecord)
-	if !torn && !errors.Is(err, fs.ErrNotExist) {
+	e, flaw, err := readExit(ref)
+	if err != nil {
 		return Finding{}, err
 	}
-	claimed, err := ctl.Has(ref.Dir, ctl.Claim)
+	if e != nil {
+		return Finding{Kind: found(e), Exit: e, Words: e.Words}, nil
+	}
+	claimed, err := ctl.Claimed(ref.Dir)
 	if err != nil {
 		return Finding{}, err
 	}
 	swept := sweep(ctx, ref)
-	if !claimed && !torn && len(swept.killed) == 0 {
+	if err := ctx.Err(); err != nil {
+		return Finding{}, err // the sweep was cut short, and that decides nothing
+	}
+	if !claimed && flaw == "" && len(swept.killed) == 0 {
 		return unborn("its shim never claimed it"), nil
 	}
-	e := lost(ref, api.WhyShim)
+	e = lost(ref, api.WhyShim)
 	e.Unproven = swept.unproven
-	if torn {
-		e.Words += "; its exit record is torn"
-	}
-	e.Words += swept.words()
+	e.Words += flaw + swept.words()
 	return Finding{Kind: api.FoundLost, Exit: e, Words: e.Words}, nil
+}
+
+// readExit reads the exit record. Without one that can be believed the exit is nil, and a flaw says what stands there
+// instead; an error is a disk that could not be read, which decides nothing.
+func readExit(ref Ref) (e *Exit, flaw string, err error) {
+	r, err := ctl.ReadExit(ref.Dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, "", nil
+	case errors.Is(err, ctl.ErrTorn):
+		return nil, "; its exit record is torn", nil
+	case errors.Is(err, ctl.ErrNotRecord):
+		return nil, "; its exit record tells no end", nil
+	case err != nil:
+		return nil, "", err
+	case r.Get("id") != string(ref.ID):
+		return nil, "; its exit record is another's", nil
+	}
+	return exitOf(r), "", nil
 }
 
 func found(e *Exit) api.Finding {

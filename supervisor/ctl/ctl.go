@@ -36,7 +36,8 @@ const Version = "1"
 var (
 	// ErrTorn is returned when a record's checksum does not match.
 	ErrTorn = errors.New("record is torn")
-	// ErrNotRecord is returned when a file is not in lines of key=value that begin with a version.
+	// ErrNotRecord is returned when a file is not in lines of key=value that begin with a version, or is an exit
+	// record that tells no end.
 	ErrNotRecord = errors.New("not a record")
 )
 
@@ -137,7 +138,8 @@ func Read(dir, name string) (Record, error) {
 	return r, nil
 }
 
-// ReadExit reads the exit record and checks its sum. A record without a valid sum proves nothing.
+// ReadExit reads the exit record and checks its sum. A record without a valid sum proves nothing, and one with neither
+// a wait status nor the step that failed must not be taken for a code of 0.
 func ReadExit(dir string) (Record, error) {
 	b, err := os.ReadFile(filepath.Join(dir, Exit))
 	if err != nil {
@@ -150,6 +152,9 @@ func ReadExit(dir string) (Record, error) {
 	r, err := Parse(b)
 	if err != nil {
 		return nil, fmt.Errorf("read exit record: %w", err)
+	}
+	if _, err := strconv.ParseUint(r.Get("status"), 10, 32); err != nil && r.Get("step") == "" {
+		return nil, fmt.Errorf("read exit record: %w", ErrNotRecord)
 	}
 	return r, nil
 }

@@ -108,6 +108,7 @@ func (s *shim) answer(message []byte) []byte {
 	case "ping":
 		b = append(b, "ok=1\n"...)
 		b = appendInt(b, "pid", int64(s.pid))
+		b = appendInt(b, "at", s.started)
 		b = appendInt(b, "stdout", s.out.offset)
 		b = appendInt(b, "stderr", s.err.offset)
 		b = appendInt(b, "dropped", s.out.dropped+s.err.dropped)

@@ -19,8 +19,9 @@ const (
 
 // Ends of a shim that leave no exit record, because no task can have been started.
 const (
-	endNoDir   = 91
-	endNoClaim = 92
+	endNoDir      = 91
+	endNoIdentity = 92
+	endNoClaim    = 93
 )
 
 func init() {
@@ -70,7 +71,13 @@ func run(dir string) {
 	if syscall.Chdir(dir) != nil {
 		syscall.Exit(endNoDir)
 	}
-	// Killed up to here: no claim, so the next start knows that nothing ran.
+	// Killed from here up to the claim: the next start knows that nothing ran.
+	point("shim.before-shim")
+	// Before the claim, so that a full disk here leaves an attempt that never started, and so that whoever holds the
+	// claim can be found.
+	if s.writeIdentity() != nil {
+		syscall.Exit(endNoIdentity)
+	}
 	point("shim.before-claim")
 	// O_EXCL makes this the only shim that ever runs the attempt, whatever else went wrong.
 	fd, err := syscall.Open("ctl/claim", syscall.O_CREAT|syscall.O_EXCL|syscall.O_WRONLY|syscall.O_CLOEXEC, 0o600)
@@ -80,7 +87,7 @@ func run(dir string) {
 	_, _ = syscall.Write(fd, []byte("v=1\n"))
 	_ = syscall.Close(fd)
 	// Killed from here on until the exit record stands: the attempt may have run. Its code is lost.
-	point("shim.before-shim")
+	point("shim.before-spec")
 	s.birth()
 	// From here the shim ends only by way of an exit record.
 	s.loop()
@@ -91,10 +98,6 @@ func run(dir string) {
 // birth makes everything that the task needs, then the task. What fails is kept for the exit record.
 func (s *shim) birth() {
 	var err error
-	if err = s.writeIdentity(); err != nil {
-		s.fail("identity", err, "ctl/shim")
-		return
-	}
 	if err = s.spec.read(); err != nil {
 		s.fail("spec", err, "ctl/spec")
 		return
@@ -116,11 +119,15 @@ func (s *shim) birth() {
 	s.rec = appendInt(s.rec, "pid", int64(s.pid))
 	s.rec = appendInt(s.rec, "start", processStart(s.pid, s.buf[:]))
 	s.rec = appendInt(s.rec, "at", s.started)
-	_ = put("ctl/start", s.rec, false) // when the disk is full the exit record tells the same later
-	// After the fork, since ignored signals are inherited.
-	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE} {
+	_ = put("ctl/start", s.rec, false) // when the disk is full the socket tells the same now, the exit record later
+	// After the fork, since ignored signals are inherited. SIGXFSZ is what a limit of file sizes sends: a log that may
+	// not grow is a full disk like another.
+	for _, sig := range []syscall.Signal{
+		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE, syscall.SIGXFSZ,
+	} {
 		setAction(sig, sigIgnore)
 	}
+	setScore(shimScore)
 }
 
 // writeIdentity says which process the shim is, so that a later groom can open a pidfd and know that it is the one.

@@ -26,6 +26,7 @@ const (
 	lastSignal          = 64
 	pollIn              = 1
 	executable          = 1
+	manyFDs             = 1024
 )
 
 type pollFD struct {
@@ -61,8 +62,13 @@ func prctl(option, arg uintptr) error {
 // keepFromTask marks every descriptor from the lock upwards close-on-exec, those included that the groom itself was
 // started with.
 func keepFromTask() {
-	syscall.CloseOnExec(LockFD)
-	_, _, _ = syscall.RawSyscall(sysCloseRange, LockFD, uintptr(^uint32(0)), closeRangeCloexec)
+	_, _, errno := syscall.RawSyscall(sysCloseRange, LockFD, uintptr(^uint32(0)), closeRangeCloexec)
+	if errno == 0 {
+		return
+	}
+	for fd := LockFD; fd < manyFDs; fd++ { // before Linux 5.11
+		syscall.CloseOnExec(fd)
+	}
 }
 
 type sigaction struct {

@@ -32,6 +32,10 @@ func (s *shim) startTask() {
 		return
 	}
 	freshSignals()
+	// A groom that the host spares when memory runs out does not pass that on to its tasks.
+	if score() < 0 {
+		setScore(0)
+	}
 	attr := &syscall.ProcAttr{
 		Dir:   "work",
 		Env:   s.spec.env,

@@ -110,7 +110,8 @@ func (a *agent) ref(task int) supervisor.Ref {
 	id := api.TaskID(fmt.Sprintf("task_202611240915_0001_%06d", task)).Attempt(a.attempt[task])
 	return supervisor.Ref{
 		ID: id, Dir: filepath.Join(a.root, string(id)), BootID: boot, PIDNS: pidns,
-		Token: "agent-" + filepath.Base(a.root) + "-" + string(id),
+		// The whole path: a base name alone is the same in every test, and a token must be nobody else's.
+		Token: "agent-" + a.root + "-" + string(id),
 	}
 }
 
