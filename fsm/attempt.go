@@ -80,9 +80,6 @@ func (d *decider) done(o Done) error {
 	return nil
 }
 
-// failureLimit bounds what an attempt may tell of its end, in bytes: the rest is in its log.
-const failureLimit = 4096
-
 func (d *decider) told(o Told) error {
 	a, _, _, err := d.attempt(o.Attempt)
 	if err != nil {
@@ -91,7 +88,7 @@ func (d *decider) told(o Told) error {
 	if a.Failure != "" || a.State == AttemptEnded {
 		return nil // the first reason is the one that counts
 	}
-	a.Failure = o.Failure[:min(len(o.Failure), failureLimit)]
+	a.Failure = o.Failure
 	table.Put(d.draft, d.Attempts, string(a.ID), a)
 	d.say("%s tells: %s", a.ID, a.Failure)
 	return nil
@@ -102,7 +99,8 @@ func (d *decider) silent(o Silent) error {
 	if err != nil {
 		return err
 	}
-	if a.State != AttemptRunning || a.Order != nil {
+	// One that is not yet known to run is silent all the same: it was launched, or nobody would wait for its pings.
+	if a.State == AttemptEnded || a.Order != nil {
 		return nil
 	}
 	a.Order = &Order{By: BySilence, Signal: "SIGKILL", Why: o.Why, At: d.now}
@@ -168,6 +166,8 @@ func (d *decider) next(t *Task, j Job, a Attempt, place *Place) {
 		d.turn(t, api.TaskPending, "%s %s: waits for the master to recover the job", a.ID, outcome)
 	case success:
 		d.turn(t, api.TaskSucceeded, "%s exited with code 0", a.ID)
+	case a.End.Unproven:
+		d.turn(t, api.TaskFailed, "%s %s: no next try, since what is left of it might still run", a.ID, outcome)
 	case a.Counted && t.Failures >= j.Restart.Limit:
 		d.turn(t, api.TaskFailed, "%s %s: failure %d of %d, no try is left", a.ID, outcome, t.Failures, j.Restart.Limit)
 	case a.Counted:

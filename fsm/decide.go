@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +17,8 @@ var (
 	ErrRefused = errors.New("directive refused")
 	// ErrCluster is returned when another cluster than the pinned one gives orders.
 	ErrCluster = errors.New("another cluster")
+	// ErrTooLarge is returned when a decision does not fit into one entry. See Halve.
+	ErrTooLarge = errors.New("too large for one entry")
 )
 
 // Decision is what is to be recorded for an observation. Without changes there is nothing to record.
@@ -31,7 +32,7 @@ type Decision struct {
 func Decide(s *State, o Observation, now api.Moment, seed uint64) (Decision, error) {
 	d := &decider{State: s, draft: table.NewDraft(), now: now, seed: seed}
 	var err error
-	switch o := o.(type) {
+	switch o := bounded(o).(type) {
 	case Booted:
 		err = d.booted(o)
 	case Recovered:
@@ -64,17 +65,27 @@ func Decide(s *State, o Observation, now api.Moment, seed uint64) (Decision, err
 	if err != nil {
 		return Decision{}, err
 	}
+	if d.unsaid > 0 {
+		d.because += fmt.Sprintf("; and %d more", d.unsaid)
+	}
 	return Decision{Because: d.because, Changes: d.draft.Changes()}, nil
 }
 
 // Record puts an observation and its decision into the body of a journal entry.
 func Record(o Observation, dec Decision, now api.Moment, seed uint64) ([]byte, error) {
-	obs, err := json.Marshal(o)
+	obs, err := table.Canonical(bounded(o))
 	if err != nil {
 		return nil, fmt.Errorf("encode observation: %w", err)
 	}
 	e := table.Entry{Now: now, Seed: seed, Obs: obs, Because: dec.Because, Changes: dec.Changes}
-	return e.Encode()
+	body, err := e.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > EntryLimit {
+		return nil, fmt.Errorf("%s of %d bytes: %w", Kinds()[o.Kind()], len(body), ErrTooLarge)
+	}
+	return body, nil
 }
 
 type decider struct {
@@ -83,10 +94,18 @@ type decider struct {
 	now     api.Moment
 	seed    uint64
 	because string
+	unsaid  int // decisions that because has no room for
 }
+
+// becauseLimit bounds the words of one entry, in bytes. Each task's row has its own words all the same.
+const becauseLimit = 2048
 
 func (d *decider) say(format string, args ...any) string {
 	words := fmt.Sprintf(format, args...)
+	if len(d.because)+len(words) > becauseLimit {
+		d.unsaid++
+		return words
+	}
 	if d.because != "" {
 		d.because += "; "
 	}
@@ -120,6 +139,9 @@ func (d *decider) recovered(o Recovered) error {
 	count := map[api.Finding]int{}
 	for _, row := range o.Report.Found {
 		count[row.Finding]++
+	}
+	for finding, n := range o.Report.Omitted {
+		count[finding] += n
 	}
 	d.say("recovery: %d adopted, %d ended while away, %d lost, %d not started, %d orphans killed",
 		count[api.FoundAlive], count[api.FoundEnded], count[api.FoundLost], count[api.FoundUnborn], count[api.FoundOrphan])

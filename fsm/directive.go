@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"fmt"
 
 	"groom/api"
@@ -11,6 +12,9 @@ import (
 // tables alone, so a groom that dies here loses nothing and does nothing twice.
 func (d *decider) directed(o Directed) error {
 	dir := o.Directive
+	if len(dir.ID) > idLimit || len(dir.Job) > idLimit {
+		return fmt.Errorf("an id is over %d bytes: %w", idLimit, ErrRefused)
+	}
 	if self := d.Me(); self.Cluster != "" && dir.Cluster != self.Cluster {
 		return fmt.Errorf("pinned to cluster %s, ordered by %s: %w", self.Cluster, dir.Cluster, ErrCluster)
 	}
@@ -29,29 +33,39 @@ func (d *decider) directed(o Directed) error {
 	case api.DirectiveRecover:
 		err = d.recover(o, j, known)
 	case api.DirectiveStop:
-		err = d.stop(dir, j, known)
+		err = d.stop(o, j, known)
 	case api.DirectiveKill:
-		d.kill(dir, j)
+		err = d.kill(o, j)
 	case api.DirectiveResume:
-		err = d.resume(dir, j, known)
+		err = d.resume(o, j, known)
 	case api.DirectiveCommit:
 		err = d.commit(j, known)
 	case api.DirectiveForget:
-		err = d.forget(dir.Job, j)
+		err = d.forget(o, j)
 	default:
 		err = fmt.Errorf("directive %q: %w", dir.Kind, ErrRefused)
 	}
 	if err != nil {
 		return err
 	}
-	table.Put(d.draft, d.Directives, dir.ID, Seen{Kind: dir.Kind, Job: dir.Job})
+	// A part leaves the directive unseen: when the parts that follow are lost in a crash, the master, which heard no
+	// answer, sends the whole again, and what the first parts did is not done twice.
+	if !o.Part {
+		table.Put(d.draft, d.Directives, dir.ID, Seen{Kind: dir.Kind, Job: dir.Job})
+	}
 	return nil
 }
+
+// idLimit bounds identifiers that come from outside, in bytes.
+const idLimit = 128
 
 // launch accepts tasks. They get their attempts when they are due.
 func (d *decider) launch(o Directed, j Job, known bool) error {
 	if o.Job == nil || o.Directive.Launch == nil {
 		return fmt.Errorf("launch without a job: %w", ErrRefused)
+	}
+	if err := checkTasks(o); err != nil {
+		return err
 	}
 	var indexes []int
 	for _, l := range o.Directive.Launch.Tasks {
@@ -61,10 +75,24 @@ func (d *decider) launch(o Directed, j Job, known bool) error {
 			continue // there already, by a launch before this one or by a kill that overtook it
 		}
 		t := Task{ID: id, Epoch: o.Directive.Epoch, Next: l.Attempt}
-		d.turn(&t, api.TaskPending, "%s accepted", id)
+		if j.Final != "" {
+			d.turn(&t, j.Final, "%s %s: a kill of its job overtook the launch", id, j.Final)
+			d.report(t, nil)
+		} else {
+			d.turn(&t, api.TaskPending, "%s accepted", id)
+		}
 		d.put(t)
 	}
 	d.putJob(o, j, indexes, known)
+	return nil
+}
+
+func checkTasks(o Directed) error {
+	for _, l := range o.Directive.Launch.Tasks {
+		if l.Index < 0 || l.Index >= o.Job.Tasks || l.Attempt < 0 {
+			return fmt.Errorf("task %d, attempt %d, of %d tasks: %w", l.Index, l.Attempt, o.Job.Tasks, ErrRefused)
+		}
+	}
 	return nil
 }
 
@@ -73,6 +101,7 @@ func (d *decider) putJob(o Directed, old Job, indexes []int, known bool) {
 	j.Epoch, j.Local = o.Directive.Epoch, addIndexes(nil, indexes)
 	if known {
 		j.Local = addIndexes(old.Local, indexes)
+		j.Committed, j.Final = old.Committed, old.Final
 	}
 	if o.Directive.Launch.Root.Groom != "" {
 		j.Root = &o.Directive.Launch.Root
@@ -86,8 +115,14 @@ func (d *decider) recover(o Directed, j Job, known bool) error {
 	if o.Job == nil || o.Directive.Launch == nil {
 		return fmt.Errorf("recover without a job: %w", ErrRefused)
 	}
-	if known && j.Committed {
+	switch {
+	case j.Committed:
 		return fmt.Errorf("%s has committed: %w", o.Directive.Job, ErrRefused)
+	case j.Final != "":
+		return fmt.Errorf("%s is %s: %w", o.Directive.Job, j.Final, ErrRefused)
+	}
+	if err := checkTasks(o); err != nil {
+		return err
 	}
 	wanted := map[int]api.TaskLaunch{}
 	var indexes []int
@@ -95,19 +130,21 @@ func (d *decider) recover(o Directed, j Job, known bool) error {
 		wanted[l.Index] = l
 		indexes = append(indexes, l.Index)
 	}
-	for _, i := range addIndexes(j.Local, indexes) {
+	for _, i := range o.covered(j) {
 		id := o.Directive.Job.Task(i)
 		t, ok := d.Tasks.Get(string(id))
 		l, here := wanted[i]
 		switch {
+		case ok && t.Epoch == o.Directive.Epoch:
+			continue // by a part of this directive, before a crash
 		case ok && t.State.Terminal() && !here:
 			continue
-		case ok && t.State.Terminal():
-			return fmt.Errorf("%s is %s: %w", id, t.State, ErrRefused)
+		case ok && !t.Moved && here && (t.State.Terminal() || t.Final.Terminal()):
+			return fmt.Errorf("%s is, or will be, %s: %w", id, cmp.Or(t.Final, t.State), ErrRefused)
 		case !ok:
 			t = Task{ID: id}
 		}
-		t.Epoch, t.NextTry = o.Directive.Epoch, nil
+		t.Epoch, t.NextTry, t.Moved = o.Directive.Epoch, nil, !here
 		if here {
 			t.Next, t.Final = l.Attempt, ""
 		}
@@ -148,19 +185,35 @@ func (d *decider) order(a Attempt, o Order) {
 	table.Put(d.draft, d.Attempts, string(a.ID), a)
 }
 
-// targets are the tasks that a stop, kill or resume means: those named, or all of the job.
-func (d *decider) targets(dir api.Directive, j Job) []int {
-	if len(dir.Tasks) > 0 {
+// covered are the tasks that a directive is about, by index: those named, or all of the job on this groom.
+func (o Directed) covered(j Job) []int {
+	dir := o.Directive
+	var launched []int
+	if dir.Launch != nil {
+		for _, l := range dir.Launch.Tasks {
+			launched = append(launched, l.Index)
+		}
+	}
+	switch dir.Kind {
+	case api.DirectiveLaunch:
+		return launched
+	case api.DirectiveStop, api.DirectiveKill, api.DirectiveResume:
+		if len(dir.Tasks) > 0 {
+			return dir.Tasks
+		}
+	}
+	if o.All {
 		return dir.Tasks
 	}
-	return j.Local
+	return addIndexes(j.Local, launched)
 }
 
-func (d *decider) stop(dir api.Directive, j Job, known bool) error {
+func (d *decider) stop(o Directed, j Job, known bool) error {
+	dir := o.Directive
 	if !known {
 		return fmt.Errorf("%s: %w", dir.Job, ErrUnknown)
 	}
-	for _, i := range d.targets(dir, j) {
+	for _, i := range o.covered(j) {
 		t, ok := d.Tasks.Get(string(dir.Job.Task(i)))
 		if !ok || t.State.Terminal() || t.State == api.TaskStopped || t.State == api.TaskCommitting {
 			continue
@@ -185,20 +238,27 @@ func (d *decider) stop(dir api.Directive, j Job, known bool) error {
 
 // kill ends tasks for good. A task that the tables do not hold gets a row that is terminal from the start, so that a
 // launch which this kill overtook finds it and starts nothing.
-func (d *decider) kill(dir api.Directive, j Job) {
-	final := api.TaskKilled
+func (d *decider) kill(o Directed, j Job) error {
+	dir, final := o.Directive, api.TaskKilled
 	if dir.Fail {
 		final = api.TaskFailed
 	}
-	if j.ID == "" {
-		j = Job{ID: dir.Job}
+	if j.Committed {
+		return nil // too late: what remains is to move the output into place
 	}
-	j.Epoch = dir.Epoch
-	for _, i := range d.targets(dir, j) {
+	j.ID, j.Epoch = dir.Job, dir.Epoch
+	if len(dir.Tasks) == 0 || o.All {
+		j.Final = cmp.Or(j.Final, final)
+	}
+	var covered []int
+	for _, i := range o.covered(j) {
+		if i < 0 {
+			return fmt.Errorf("task %d: %w", i, ErrRefused)
+		}
 		id := dir.Job.Task(i)
 		t, ok := d.Tasks.Get(string(id))
-		if ok && (t.State.Terminal() || j.Committed) {
-			continue
+		if ok && (t.State.Terminal() || t.Final.Terminal()) {
+			continue // over already, or about to be
 		}
 		t.ID, t.NextTry = id, nil
 		a, ok := d.Newest(t)
@@ -207,21 +267,25 @@ func (d *decider) kill(dir api.Directive, j Job) {
 			t.Final = final
 			d.turn(&t, api.TaskStopping, "kill %s", a.ID)
 		} else {
+			t.Epoch = max(t.Epoch, dir.Epoch)
 			d.turn(&t, final, "%s %s; it had no process", id, final)
 			d.report(t, nil)
 		}
-		j.Local = addIndexes(j.Local, []int{i})
+		covered = append(covered, i)
 		d.put(t)
 	}
+	j.Local = addIndexes(j.Local, covered)
 	table.Put(d.draft, d.Jobs, string(j.ID), j)
+	return nil
 }
 
 // resume starts stopped tasks again, with a fresh budget: it is the operator who asks.
-func (d *decider) resume(dir api.Directive, j Job, known bool) error {
+func (d *decider) resume(o Directed, j Job, known bool) error {
+	dir := o.Directive
 	if !known {
 		return fmt.Errorf("%s: %w", dir.Job, ErrUnknown)
 	}
-	for _, i := range d.targets(dir, j) {
+	for _, i := range o.covered(j) {
 		t, ok := d.Tasks.Get(string(dir.Job.Task(i)))
 		if !ok || t.State != api.TaskStopped {
 			continue
@@ -245,12 +309,15 @@ func (d *decider) commit(j Job, known bool) error {
 
 func (d *decider) committed(o Committed) error {
 	for _, i := range o.Tasks {
-		t, _, err := d.task(o.Job.Task(i))
+		t, j, err := d.task(o.Job.Task(i))
 		if err != nil {
 			return err
 		}
 		if t.State != api.TaskCommitting {
 			continue
+		}
+		if !j.Committed {
+			return fmt.Errorf("output of %s before its job has committed: %w", t.ID, ErrRefused)
 		}
 		d.turn(&t, api.TaskSucceeded, "output of %s is in place", t.ID)
 		d.report(t, nil)
@@ -261,14 +328,17 @@ func (d *decider) committed(o Committed) error {
 
 // forget drops the rows of an ended job. Its directories go afterwards: a crash between leaves directories that no
 // row owns, which the next start cleans.
-func (d *decider) forget(id api.JobID, j Job) error {
+func (d *decider) forget(o Directed, j Job) error {
+	id := o.Directive.Job
 	for _, i := range j.Local {
+		if t, ok := d.Tasks.Get(string(id.Task(i))); ok && !t.State.Terminal() {
+			return fmt.Errorf("%s is %s: %w", t.ID, t.State, ErrRefused)
+		}
+	}
+	for _, i := range o.covered(j) {
 		t, ok := d.Tasks.Get(string(id.Task(i)))
 		if !ok {
 			continue
-		}
-		if !t.State.Terminal() {
-			return fmt.Errorf("%s is %s: %w", t.ID, t.State, ErrRefused)
 		}
 		for n := 1; n <= t.Attempt; n++ {
 			a, ok := d.Attempts.Get(string(t.ID.Attempt(n)))
@@ -279,6 +349,8 @@ func (d *decider) forget(id api.JobID, j Job) error {
 		}
 		table.Delete(d.draft, d.Tasks, string(t.ID))
 	}
-	table.Delete(d.draft, d.Jobs, string(id))
+	if !o.Part {
+		table.Delete(d.draft, d.Jobs, string(id))
+	}
 	return nil
 }

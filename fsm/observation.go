@@ -74,6 +74,10 @@ type Directed struct {
 	Directive api.Directive `json:"directive"` // without secret, and without the spec
 	Spec      string        `json:"spec,omitempty"`
 	Job       *Job          `json:"job,omitempty"` // what the tables keep of the spec
+	// Part says that this is a part of a directive whose last part is yet to come, All that the directive named no
+	// tasks and so means all of the job. Both are set by Halve alone.
+	Part bool `json:"part,omitempty"`
+	All  bool `json:"all,omitempty"`
 }
 
 // Due: these tasks wait for a process, and the world is ready to start one for each.

@@ -35,6 +35,8 @@ type Job struct {
 	Restart   api.Restart   `json:"restart"`
 	Pings     bool          `json:"pings,omitempty"` // its tasks must ping
 	Committed bool          `json:"committed,omitempty"`
+	// Final is set by a kill of the whole job: a launch that it overtook starts nothing.
+	Final api.TaskState `json:"final,omitempty"`
 }
 
 // Task is one process wanted.
@@ -49,8 +51,11 @@ type Task struct {
 	NextTry   *api.Moment   `json:"next_try,omitempty"`  // of TaskBackoff
 	// Final is the state that the task takes when its process is gone: set by stop, kill and failure.
 	Final api.TaskState `json:"final,omitempty"`
-	Words string        `json:"words"` // the newest decision about it
-	Since api.Moment    `json:"since"`
+	// Moved says that the master placed the task on another groom. It ends here as killed, and is the one end that a
+	// later epoch takes back, when it places the task here again.
+	Moved bool       `json:"moved,omitempty"`
+	Words string     `json:"words"` // the newest decision about it
+	Since api.Moment `json:"since"`
 }
 
 // AttemptState is where an attempt stands.

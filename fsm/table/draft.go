@@ -32,13 +32,22 @@ func Get[R any](d *Draft, t *Table[R], key string) (R, bool) {
 
 // Put sets a row.
 func Put[R any](d *Draft, t *Table[R], key string, value R) {
+	raw, err := Canonical(value)
+	if err != nil {
+		panic(fmt.Sprintf("encode row %s/%s: %v", t.name, key, err)) // rows are plain structs
+	}
+	d.change(Change{t.name, key, t.Rev(key), raw}, value)
+}
+
+// Canonical is a value as rows and entries have it: compact JSON, with nothing escaped that need not be.
+func Canonical(v any) (json.RawMessage, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(value); err != nil {
-		panic(fmt.Sprintf("encode row %s/%s: %v", t.name, key, err)) // rows are plain structs
+	if err := enc.Encode(v); err != nil {
+		return nil, err
 	}
-	d.change(Change{t.name, key, t.Rev(key), bytes.TrimSuffix(b.Bytes(), []byte("\n"))}, value)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // Delete drops a row, if it is there.

@@ -1,7 +1,6 @@
 package table
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,13 +23,11 @@ type Entry struct {
 
 // Encode writes the entry as it goes into the journal.
 func (e *Entry) Encode() ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(e); err != nil {
+	body, err := Canonical(e)
+	if err != nil {
 		return nil, fmt.Errorf("encode entry: %w", err)
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return body, nil
 }
 
 // DecodeEntry reads an entry. Fields that this build does not know are passed over.
@@ -78,9 +75,7 @@ func (m *Machine) Apply(index uint64, kind uint16, version uint8, body []byte) (
 	if err != nil {
 		return nil, fmt.Errorf("entry %d: %w", index, err)
 	}
-	m.mu.Lock()
-	stale, err := m.store.apply(index, e.Changes)
-	m.mu.Unlock()
+	stale, err := m.change(index, e.Changes)
 	if err != nil {
 		return nil, fmt.Errorf("entry %d: %w", index, err)
 	}
@@ -91,6 +86,12 @@ func (m *Machine) Apply(index uint64, kind uint16, version uint8, body []byte) (
 		m.watch(index, kind, e)
 	}
 	return nil, nil
+}
+
+func (m *Machine) change(index uint64, changes []Change) (*Stale, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock() // after a panic too: the journal goes into safe mode, and the tables can still be shown
+	return m.store.apply(index, changes)
 }
 
 // View calls f while no entry is applied. f must not keep the lock for long, and must not propose.
@@ -114,7 +115,7 @@ func (m *Machine) Snapshot() (io.WriterTo, error) {
 	return m.store.freeze(), nil
 }
 
-// Restore replaces the rows by those of a snapshot.
+// Restore replaces the rows by those of a snapshot. When it fails the rows are what they were.
 func (m *Machine) Restore(r io.Reader) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

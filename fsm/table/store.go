@@ -28,7 +28,7 @@ type anyTable interface {
 	rev(key string) uint64
 	clear()
 	frozen(yield func(frozenRow) bool)
-	thaw(frozenRow, *Digest) error
+	thaw(frozenRow) (thawed, error)
 }
 
 // Store is a set of tables with their digest.
@@ -130,7 +130,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// restore replaces every row by those of a snapshot, and proves the digest.
+// restore replaces every row by those of a snapshot, once all of them are read and hash to what its head says.
 func (s *Store) restore(r io.Reader) error {
 	dec := json.NewDecoder(bufio.NewReaderSize(r, 1<<16))
 	var head snapshotHead
@@ -140,10 +140,8 @@ func (s *Store) restore(r io.Reader) error {
 	if head.Version != 1 {
 		return fmt.Errorf("snapshot of version %d: this build reads version 1", head.Version)
 	}
-	for _, t := range s.tables {
-		t.clear()
-	}
-	s.digest = Digest{}
+	var digest Digest
+	var rows []thawed
 	for range head.Rows {
 		var f frozenRow
 		if err := dec.Decode(&f); err != nil {
@@ -153,12 +151,22 @@ func (s *Store) restore(r io.Reader) error {
 		if !ok {
 			return fmt.Errorf("table %q is unknown to this build", f.Table)
 		}
-		if err := t.thaw(f, &s.digest); err != nil {
+		row, err := t.thaw(f)
+		if err != nil {
 			return err
 		}
+		rows = append(rows, row)
+		digest.toggle(f.Table, f.Key, f.Rev, f.Row)
 	}
-	if got := hex.EncodeToString(s.digest[:]); got != head.Digest {
+	if got := hex.EncodeToString(digest[:]); got != head.Digest {
 		return fmt.Errorf("%w: rows hash to %s, head says %s", ErrSnapshot, got, head.Digest)
+	}
+	for _, t := range s.tables {
+		t.clear()
+	}
+	s.digest = Digest{}
+	for _, row := range rows {
+		row(&s.digest)
 	}
 	return nil
 }

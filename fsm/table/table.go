@@ -3,6 +3,7 @@
 package table
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -119,7 +120,12 @@ func (t *Table[R]) plan(c Change) (decoded, error) {
 	if err := json.Unmarshal(c.Row, &value); err != nil {
 		return nil, fmt.Errorf("row %s/%s: %w", c.Table, c.Key, err)
 	}
-	return func(index uint64, d *Digest) { t.set(c.Key, row[R]{value, c.Row, c.Rev + 1, index}, d) }, nil
+	// Compact, as a snapshot writes it, or the digest would not be the same after it.
+	var raw bytes.Buffer
+	if err := json.Compact(&raw, c.Row); err != nil {
+		return nil, fmt.Errorf("row %s/%s: %w", c.Table, c.Key, err)
+	}
+	return func(index uint64, d *Digest) { t.set(c.Key, row[R]{value, raw.Bytes(), c.Rev + 1, index}, d) }, nil
 }
 
 func (t *Table[R]) set(key string, r row[R], d *Digest) {
@@ -168,11 +174,13 @@ func (t *Table[R]) frozen(yield func(frozenRow) bool) {
 	}
 }
 
-func (t *Table[R]) thaw(f frozenRow, d *Digest) error {
+// thawed is a row of a snapshot that has been read and only waits to be set.
+type thawed func(*Digest)
+
+func (t *Table[R]) thaw(f frozenRow) (thawed, error) {
 	var value R
 	if err := json.Unmarshal(f.Row, &value); err != nil {
-		return fmt.Errorf("row %s/%s: %w", f.Table, f.Key, err)
+		return nil, fmt.Errorf("row %s/%s: %w", f.Table, f.Key, err)
 	}
-	t.set(f.Key, row[R]{value, f.Row, f.Rev, f.Index}, d)
-	return nil
+	return func(d *Digest) { t.set(f.Key, row[R]{value, f.Row, f.Rev, f.Index}, d) }, nil
 }
