@@ -182,7 +182,9 @@ type RecoveryReport struct {
 	JournalTook Duration      `json:"journal_took"` // open, replay, chain check, barrier
 	Took        Duration      `json:"took"`         // all of it, until the last attempt was settled
 	Found       []RecoveryRow `json:"found,omitempty"`
-	Cleaned     []string      `json:"cleaned,omitempty"` // paths below the local directories that nothing owned
+	// Omitted counts findings for which a journal entry has no room, by finding.
+	Omitted map[Finding]int `json:"omitted,omitempty"`
+	Cleaned []string        `json:"cleaned,omitempty"` // paths below the local directories that nothing owned
 }
 
 // RecoveryRow is what became of one attempt.

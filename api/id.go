@@ -92,7 +92,7 @@ func (a AttemptID) N() int {
 // ParseAttemptID checks that s names an attempt.
 func ParseAttemptID(s string) (AttemptID, error) {
 	a := AttemptID(s)
-	if a.N() < 1 || a.Task().Index() < 0 {
+	if a.N() < 1 || a.Task().Index() < 0 || a != a.Task().Attempt(a.N()) {
 		return "", fmt.Errorf("attempt %q: %w", s, ErrBadID)
 	}
 	return a, nil

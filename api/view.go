@@ -191,3 +191,10 @@ type LogChunk struct {
 	Gap    int64  `json:"gap,omitempty"` // bytes before Offset that are not kept
 	End    bool   `json:"end,omitempty"` // the attempt has ended and this is all
 }
+
+// Starting is the progress of a start, as GET /readyz tells it until the process is ready.
+type Starting struct {
+	Phase   string `json:"phase"`
+	Applied uint64 `json:"applied,omitempty"` // journal entries
+	Last    uint64 `json:"last,omitempty"`
+}

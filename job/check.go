@@ -2,8 +2,10 @@ package job
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,12 +27,17 @@ func Defaults(s *api.JobSpec) {
 	set(&s.Ping.Period, api.Duration(time.Second))
 	set(&s.Ping.Missed, 6)
 	set(&s.Ping.First, 10)
-	s.Ping.Required = s.Ping.Required || s.Type == api.BSP
 	set(&s.Logs.MaxSize, 10<<20)
 	set(&s.Logs.MaxFiles, 5)
 	set(&s.Retention.Keep, api.Duration(24*time.Hour))
 	set(&s.Retention.KeepFailed, api.Duration(7*24*time.Hour))
 	set(&s.OnGroomLost, "wait")
+	dependent(s)
+}
+
+// dependent fills in what follows from other fields.
+func dependent(s *api.JobSpec) {
+	s.Ping.Required = s.Ping.Required || s.Type == api.BSP
 	for i := range s.Artifacts {
 		if a := &s.Artifacts[i]; a.Source != "" {
 			set(&a.Name, filepath.Base(a.Source))
@@ -77,7 +84,8 @@ func check(s *api.JobSpec) []finding {
 			bad(fmt.Sprintf("command[%d]", i), "holds a zero byte, which no argument can")
 		}
 	}
-	for name, value := range s.Env {
+	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+		value := s.Env[name]
 		switch {
 		case !envPattern.MatchString(name):
 			bad("env."+name, "is not a name of a variable")

@@ -2,6 +2,7 @@
 package job
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -42,7 +43,12 @@ func (m *Mistake) Error() string {
 // Load reads a job file. Relative paths in it are relative to its directory; checksums that it leaves out are computed.
 // The error joins every Mistake, in the order of the lines.
 func Load(path string) (api.JobSpec, error) {
-	data, err := os.ReadFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return api.JobSpec{}, fmt.Errorf("open job file: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	if err != nil {
 		return api.JobSpec{}, fmt.Errorf("read job file: %w", err)
 	}
@@ -59,18 +65,26 @@ func Parse(name string, data []byte, dir string) (api.JobSpec, error) {
 	if len(data) > MaxSize {
 		return spec, &Mistake{File: name, Line: 1, Column: 1, Words: fmt.Sprintf("is over %d bytes", MaxSize)}
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
+	var doc, more yaml.Node
+	text := yaml.NewDecoder(bytes.NewReader(data))
+	if err := text.Decode(&doc); errors.Is(err, io.EOF) {
+		return spec, &Mistake{File: name, Line: 1, Column: 1, Words: "is empty; want at least name, type, tasks and command"}
+	} else if err != nil {
 		return spec, syntax(name, err)
 	}
-	if len(doc.Content) == 0 {
-		return spec, &Mistake{File: name, Line: 1, Column: 1, Words: "is empty; want at least name, type, tasks and command"}
+	if err := text.Decode(&more); err == nil {
+		return spec, &Mistake{File: name, Line: more.Line, Column: more.Column, Words: "a second document begins here; a file holds one job"}
+	} else if !errors.Is(err, io.EOF) {
+		return spec, syntax(name, err)
 	}
 	r := &reader{file: name, at: map[string]*yaml.Node{"": doc.Content[0]}}
+	// Defaults stand first, so that what the file says is what counts, zeros included. Those that depend on what it
+	// says come after it.
+	Defaults(&spec)
 	r.read(doc.Content[0], &spec)
 	if len(r.mistakes) == 0 {
 		resolve(&spec, dir)
-		Defaults(&spec)
+		dependent(&spec)
 		r.sum(&spec)
 		for _, f := range check(&spec) {
 			r.addAt(r.nearest(f.field), f.field, f.words)
@@ -142,6 +156,11 @@ func Validate(spec api.JobSpec) error {
 	var errs []error
 	for _, f := range check(&spec) {
 		errs = append(errs, &Mistake{Field: f.field, Words: f.words})
+	}
+	if _, canonical, err := Hash(spec); err != nil {
+		errs = append(errs, err)
+	} else if len(canonical) > MaxSize {
+		errs = append(errs, &Mistake{Field: "job", Words: fmt.Sprintf("is over %d bytes", MaxSize)})
 	}
 	return errors.Join(errs...)
 }

@@ -74,8 +74,12 @@ func (r *reader) value(n *yaml.Node, v reflect.Value, field string) {
 	case reflect.Slice:
 		r.list(n, v, field)
 	case reflect.String:
-		if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
+		if n.Kind != yaml.ScalarNode {
 			r.want(n, field, "a text")
+			return
+		}
+		if n.Tag != "!!str" {
+			r.addAt(n, field, fmt.Sprintf("want a text, found %s; put it in quotes if a text is meant", describe(n)))
 			return
 		}
 		v.SetString(n.Value)
@@ -179,9 +183,7 @@ func describe(n *yaml.Node) string {
 	case "!!null":
 		return "nothing"
 	case "!!int", "!!float":
-		return fmt.Sprintf("the number %s (quote it if a text is meant)", n.Value)
-	case "!!bool":
-		return fmt.Sprintf("%s (quote it if a text is meant)", n.Value)
+		return "the number " + n.Value
 	}
 	return n.Value
 }

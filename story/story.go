@@ -129,7 +129,7 @@ func Of(entries func(from, to uint64) iter.Seq2[journal.Entry, error], kind func
 		if err != nil {
 			return nil, fmt.Errorf("read journal: %w", err)
 		}
-		if e.Own || !bytes.Contains(e.Body, []byte(job[len("job_"):])) {
+		if e.Own || !bytes.Contains(e.Body, []byte(strings.TrimPrefix(string(job), "job_"))) {
 			continue
 		}
 		d, err := table.DecodeEntry(e.Body)

@@ -25,6 +25,9 @@ var status = map[api.Code]int{
 	api.CodeConflict: 409, api.CodeTooLarge: 413, api.CodeVersion: 426, api.CodeInternal: 500, api.CodeUnavailable: 503,
 }
 
+// Status is the HTTP status of a code.
+func Status(code api.Code) int { return status[code] }
+
 // Client asks one server. Token may be empty.
 type Client struct {
 	Base  string // "http://host:port"
@@ -141,7 +144,10 @@ func write(w http.ResponseWriter, contentType string, code int, v any) {
 
 // Bearer is the token that a request carries.
 func Bearer(r *http.Request) string {
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return ""
+	}
 	return token
 }
 

@@ -1,0 +1,126 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"html/template"
+	"io"
+	"maps"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+
+	"groom/api"
+	"groom/wire"
+)
+
+// pages are the templates, one a page, each within the frame that all share.
+type pages struct{ by map[string]*template.Template }
+
+func parsePages() *pages {
+	frame := template.Must(template.New("frame").Funcs(helpers).ParseFS(files, "templates/frame.html", "templates/parts.html"))
+	names, err := files.ReadDir("templates")
+	if err != nil {
+		panic(err) // they are embedded
+	}
+	p := &pages{by: map[string]*template.Template{}}
+	for _, f := range names {
+		if f.Name() == "frame.html" || f.Name() == "parts.html" {
+			continue
+		}
+		t := template.Must(template.Must(frame.Clone()).ParseFS(files, path.Join("templates", f.Name())))
+		p.by[strings.TrimSuffix(f.Name(), ".html")] = t
+	}
+	return p
+}
+
+// framed is what the frame shows around a page.
+type framed struct {
+	Page     string
+	Path     string
+	Insecure bool
+	LoggedIn bool
+	CanLogIn bool
+	Data     any
+}
+
+// page serves a view to people, and to programs as JSON.
+func (s *Site) page(name string, f view) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		now := s.ready.Load()
+		if now == nil {
+			s.starting(w, r)
+			return
+		}
+		data, err := f(r.Context(), now.views, r)
+		if err != nil {
+			s.problem(w, r, err)
+			return
+		}
+		if !forPeople(r) {
+			if t, ok := data.(twin); ok {
+				data = t.twin()
+			}
+			wire.Answer(w, data, nil)
+			return
+		}
+		s.render(w, r, http.StatusOK, name, data)
+	}
+}
+
+// twin is page data whose JSON is not all that the page needs.
+type twin interface{ twin() any }
+
+// forPeople says whether a request comes from a browser: programs ask for JSON, or for anything.
+func forPeople(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+func (s *Site) render(w http.ResponseWriter, r *http.Request, code int, name string, data any) {
+	f := framed{
+		Page: name, Path: r.URL.RequestURI(), Insecure: s.o.Insecure, LoggedIn: s.authorized(r), CanLogIn: s.o.Token != "",
+		Data: data,
+	}
+	var b bytes.Buffer
+	if err := s.pages.by[name].ExecuteTemplate(&b, "frame", f); err != nil {
+		s.log.Error("render page", "page", name, "err", err)
+		http.Error(w, "Internal error.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(code)
+	_, _ = w.Write(b.Bytes()) // the reader has gone
+}
+
+// starting is the page of a process that is not ready.
+func (s *Site) starting(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Retry-After", "1")
+	if forPeople(r) {
+		w.Header().Set("Refresh", "1") // the page goes on by itself
+		s.render(w, r, http.StatusServiceUnavailable, "starting", s.start.Load())
+		return
+	}
+	now := s.start.Load()
+	wire.Answer(w, nil, api.Problemf(api.CodeUnavailable, "starting: %s", now.Phase).WithHint("try again"))
+}
+
+// problem tells an error: to people on a page, to programs as problem+json.
+func (s *Site) problem(w http.ResponseWriter, r *http.Request, err error) {
+	p, ok := errors.AsType[*api.Problem](err)
+	if !ok {
+		s.log.Error("answer request", "path", r.URL.Path, "err", err)
+		p = api.Problemf(api.CodeInternal, "Internal error; the log tells more.")
+	}
+	if !forPeople(r) {
+		wire.Answer(w, nil, p)
+		return
+	}
+	s.render(w, r, wire.Status(p.Code), "problem", p)
+}
+
+func writeJSON(w io.Writer, v any) { _ = json.NewEncoder(w).Encode(v) } // the reader has gone
+
+// sortedKeys is the keys of a map in order, for templates.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

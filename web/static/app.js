@@ -1,0 +1,153 @@
+// Everything works without this file. With it, pages follow the one event stream and logs are appended to as they grow.
+"use strict";
+
+const root = document.documentElement;
+const live = document.getElementById("live");
+
+function tell(badge, text, state) {
+  badge.hidden = false;
+  badge.textContent = text;
+  badge.dataset.state = state;
+}
+
+// The theme is kept in the browser; theme.js applies it before the first paint.
+const theme = document.getElementById("theme");
+const isDark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+const label = () => (theme.textContent = isDark() ? "light" : "dark");
+label();
+theme.hidden = false;
+theme.addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  label();
+  try {
+    localStorage.setItem("theme", root.dataset.theme);
+  } catch {} // a browser that keeps nothing shows it until the page is left
+});
+
+// What changes something asks first.
+document.addEventListener("submit", (e) => {
+  const words = e.submitter && e.submitter.dataset.confirm;
+  if (words && !confirm(words)) e.preventDefault();
+});
+
+// swap puts a new main part in place of the old one, and leaves the reader where he was: what was scrolled and what had
+// the focus, if it is still there.
+function swap(main, next) {
+  const scrolled = (m) => m.querySelectorAll(".wide, .story, pre");
+  const stops = (m) => [...m.querySelectorAll("a, button, summary, input, [tabindex]")];
+  const was = [...scrolled(main)].map((e) => [e.scrollLeft, e.scrollTop]);
+  const at = stops(main).indexOf(document.activeElement);
+  const label = at < 0 ? "" : document.activeElement.outerHTML.slice(0, 60);
+  main.replaceWith(next);
+  scrolled(next).forEach((e, i) => i < was.length && ([e.scrollLeft, e.scrollTop] = was[i]));
+  const again = at < 0 ? null : stops(next)[at];
+  if (again && again.outerHTML.slice(0, 60) === label) again.focus({ preventScroll: true });
+}
+
+// refresh fetches the page again and puts its main part in place of this one, but not while
+// somebody marks text in it.
+let refreshing = false;
+let again = false;
+async function refresh() {
+  if (refreshing) {
+    again = true;
+    return;
+  }
+  refreshing = true;
+  try {
+    const resp = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (!resp.ok) return; // what is shown is better than an error
+    const next = new DOMParser().parseFromString(await resp.text(), "text/html");
+    const main = document.getElementById("main");
+    const open = new Set([...main.querySelectorAll("details[open] > summary")].map((s) => s.textContent));
+    for (const s of next.querySelectorAll("details > summary")) if (open.has(s.textContent)) s.parentElement.open = true;
+    if (!String(getSelection())) swap(main, next.getElementById("main"));
+    document.title = next.title;
+  } catch {
+    // offline: the stream says so, and comes back by itself
+  } finally {
+    refreshing = false;
+    if (again) {
+      again = false;
+      soon();
+    }
+  }
+}
+
+let timer = 0;
+function soon() {
+  if (!timer) timer = setTimeout(() => { timer = 0; refresh(); }, 250);
+}
+
+// One stream a page. The browser reconnects by itself and says what it saw last; when it was turned away (the process
+// is starting, or too many listen) that is up to this page.
+function connect(url, events, opened, after = "") {
+  let stream;
+  let last = after;
+  const open = () => {
+    stream = new EventSource(last ? url + (url.includes("?") ? "&" : "?") + "after=" + encodeURIComponent(last) : url);
+    stream.addEventListener("open", () => {
+      tell(live, "live", "ok");
+      opened();
+    });
+    stream.addEventListener("error", () => {
+      const gone = stream.readyState === EventSource.CLOSED;
+      tell(live, gone ? "offline" : "reconnecting", "bad");
+      if (gone) setTimeout(open, 2000);
+    });
+    for (const [name, f] of Object.entries(events)) {
+      stream.addEventListener(name, (e) => {
+        last = e.lastEventId;
+        f(e, stream);
+      });
+    }
+  };
+  open();
+  addEventListener("pagehide", () => stream.close());
+  addEventListener("pageshow", (e) => e.persisted && open());
+}
+
+function listen() {
+  let first = true;
+  connect("/events", { entry: soon, reset: soon }, () => {
+    if (!first) soon(); // what happened meanwhile
+    first = false;
+  });
+  setInterval(() => document.visibilityState === "visible" && soon(), 30000); // times are relative
+}
+
+// Logs grow at their end; who has scrolled up is left there.
+function followLogs(logs) {
+  for (const pre of logs.querySelectorAll("pre")) pre.scrollTop = pre.scrollHeight;
+  if (!logs.dataset.follow) return;
+  // The start is in the address; a reconnect of ours replaces it.
+  const [url, after] = logs.dataset.follow.split("&after=");
+  const section = (stream) => logs.querySelector(`[data-stream="${stream}"]`);
+  const chunk = (e) => {
+    const c = JSON.parse(e.data);
+    const pre = section(c.stream).querySelector("pre");
+    const bottom = pre.scrollTop + pre.clientHeight >= pre.scrollHeight - 4;
+    if (c.gap) pre.append(`\n[${c.gap} bytes are not kept]\n`);
+    pre.append(c.text);
+    if (bottom) pre.scrollTop = pre.scrollHeight;
+    if (c.end) section(c.stream).querySelector(".end").hidden = false;
+  };
+  const end = (_, stream) => {
+    stream.close();
+    tell(live, "ended", "");
+  };
+  connect(url, { chunk, end }, () => {}, after);
+}
+
+switch (document.body.dataset.page) {
+  case "logs":
+    followLogs(document.getElementById("logs"));
+    break;
+  case "starting": // the server says when to look again
+  case "login":
+  case "problem":
+  case "entry": // an entry never changes
+    break;
+  default:
+    listen();
+}

@@ -1,0 +1,44 @@
+// Package web shows a groom, a master or both: pages for people, the same as JSON for programs, one stream of events.
+// It reads the views that it is handed and asks for changes through Actions; it knows neither tables nor journal.
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+
+	"groom/api"
+)
+
+// Views is all that the pages read. An error that a person should see is an *api.Problem.
+type Views interface {
+	Overview(ctx context.Context) (api.Overview, error)
+	Jobs(ctx context.Context) ([]api.JobView, error)                      // newest first
+	Job(ctx context.Context, name string) (api.JobDetail, error)          // by id, or by a name that is unique
+	Task(ctx context.Context, id string) (api.TaskDetail, error)          // by id
+	Nodes(ctx context.Context) ([]api.NodeView, error)                    // empty without a master
+	Recoveries(ctx context.Context) ([]api.RecoveryReport, error)         // newest first
+	Journals(ctx context.Context) ([]api.JournalInfo, error)              // of the groom, of the master, or both
+	Journal(ctx context.Context, q JournalQuery) ([]api.EntryView, error) // oldest first
+	State(ctx context.Context, of string) (json.RawMessage, error)
+	// Logs reads a stream ("stdout" or "stderr") of an attempt from a byte offset on (a negative one counts from the
+	// end), and follows it until the attempt has ended when asked to.
+	Logs(ctx context.Context, id api.AttemptID, stream string, offset int64, follow bool) (iter.Seq2[api.LogChunk, error], error)
+	// Events is every event after the given journal index of a journal ("groom" or "master"), and then each new one.
+	// The channel is closed when ctx ends, or when the listener fell behind.
+	Events(ctx context.Context, of string, after uint64) <-chan api.Event
+}
+
+// JournalQuery asks for a page of a journal: the newest Limit entries with an index from From to To; 0 leaves an end
+// open. Of is "groom", "master", or "" for the only one, or else the groom's.
+type JournalQuery struct {
+	Of       string
+	From, To uint64
+	Limit    int
+}
+
+// Actions is all that the pages can change.
+type Actions interface {
+	Submit(ctx context.Context, r api.SubmitRequest) (api.Submission, error)
+	Act(ctx context.Context, r api.ActRequest) (api.ActReply, error)
+}
