@@ -79,7 +79,6 @@ type Groom struct {
 
 	stop    context.CancelFunc
 	running sync.WaitGroup // what works on the tables
-	serving sync.WaitGroup // listeners
 	closers []func() error // what Close undoes, newest last
 }
 
@@ -160,7 +159,7 @@ func (g *Groom) Close() error {
 func (g *Groom) recoverTables(ctx context.Context) error {
 	g.machine = fsm.NewMachine(g.state, g.applied)
 	j, err := journal.Open(ctx, journal.Options{
-		Dir: g.o.Home.Path("groom"), Machine: g.machine, Log: g.log,
+		Dir: g.o.Home.Path("groom"), Machine: g.machine, Log: g.log, Build: g.o.Build,
 		OnProgress: func(applied, last uint64) { g.progress("replaying the journal", applied, last) },
 	})
 	if err != nil {

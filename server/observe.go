@@ -41,6 +41,9 @@ func (g *Groom) observeAt(ctx context.Context, o fsm.Observation) (uint64, error
 			return 0, nil
 		}
 		body, err := fsm.Record(o, dec, now, seed)
+		if errors.Is(err, fsm.ErrTooLarge) {
+			return g.observeHalves(ctx, o, err)
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -52,6 +55,21 @@ func (g *Groom) observeAt(ctx context.Context, o fsm.Observation) (uint64, error
 			return receipt.Index, nil
 		}
 	}
+}
+
+// observeHalves records in two entries what is too large for one. A kill between them leaves the first: whoever made
+// the observation has had no answer, and makes it again.
+func (g *Groom) observeHalves(ctx context.Context, o fsm.Observation, tooLarge error) (uint64, error) {
+	var first, rest fsm.Observation
+	var ok bool
+	g.machine.View(func() { first, rest, ok = fsm.Halve(g.state, o) })
+	if !ok {
+		return 0, tooLarge
+	}
+	if _, err := g.observeAt(ctx, first); err != nil {
+		return 0, err
+	}
+	return g.observeAt(ctx, rest)
 }
 
 // insist observes until the journal takes it or the groom stops: for what has happened already and cannot be taken

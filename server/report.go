@@ -72,8 +72,9 @@ func (g *Groom) shorten(path string) (string, error) {
 // serve answers on listeners until the groom is closed.
 func (g *Groom) serve(h http.Handler, listeners ...net.Listener) {
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	var serving sync.WaitGroup
 	for _, l := range listeners {
-		g.serving.Go(func() {
+		serving.Go(func() {
 			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				g.log.Error("serve", "addr", l.Addr(), "err", err)
 			}
@@ -81,7 +82,7 @@ func (g *Groom) serve(h http.Handler, listeners ...net.Listener) {
 	}
 	g.closers = append(g.closers, func() error {
 		err := srv.Close()
-		g.serving.Wait()
+		serving.Wait()
 		return err
 	})
 }
