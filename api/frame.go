@@ -8,7 +8,9 @@ package api
 //
 // A task keeps its last two arrivals and repeats them in the hello after a reconnect. Two are enough: a peer that
 // arrived at step k+1 was released from k, one that was not released from k repeats k, and no two peers are further
-// apart than that. So a root that lost everything computes the same release again.
+// apart than that. So a root that lost everything computes the same release again. One case would break it: a peer that
+// ended after the last step cannot repeat itself for one that missed its release. So the peers meet once more after
+// their done is journaled, in a barrier that is no superstep.
 
 // FrameType is the first byte of a frame's body.
 type FrameType byte

@@ -184,7 +184,6 @@ type RecoveryReport struct {
 	Found       []RecoveryRow `json:"found,omitempty"`
 	// Omitted counts findings for which a journal entry has no room, by finding.
 	Omitted map[Finding]int `json:"omitted,omitempty"`
-	Cleaned []string        `json:"cleaned,omitempty"` // paths below the local directories that nothing owned
 }
 
 // RecoveryRow is what became of one attempt.

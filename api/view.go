@@ -122,6 +122,7 @@ type AttemptView struct {
 
 // EventView is one journal entry told in words.
 type EventView struct {
+	Of    string    `json:"of"` // "groom" or "master"
 	Index uint64    `json:"index"`
 	At    time.Time `json:"at"`
 	Kind  string    `json:"kind"`

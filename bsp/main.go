@@ -58,7 +58,7 @@ func Run(env func(string) string, program func(*Peer) error) error {
 	}
 	p := newPeer(a, info)
 	defer p.close()
-	if err = p.open(env(EnvDataHost)); err != nil {
+	if err = p.open(env(api.EnvData)); err != nil {
 		return tell(a, err, "")
 	}
 	returned := make(chan outcome, 1)
@@ -120,9 +120,6 @@ func call(p *Peer, program func(*Peer) error) (end outcome) {
 	finished = true
 	return outcome{err: err}
 }
-
-// EnvDataHost names the address on which a peer takes data of peers on other grooms; 127.0.0.1 unless told.
-const EnvDataHost = "GROOM_DATA_ADDR"
 
 // open makes the peer reachable, and starts what works beside the program.
 func (p *Peer) open(host string) error {

@@ -19,7 +19,8 @@ type progress struct {
 	drawn    bool // a line stands there to be written over
 	began    time.Time
 	told     time.Time // of the newest plain line about supersteps
-	step     int
+	step     int       // newest that was shown
+	epoch    int
 	words    map[api.TaskID]string
 	state    api.JobState
 	reason   string
@@ -47,8 +48,12 @@ func (p *progress) wipe() {
 	}
 }
 
-// plainEvery is how often supersteps are told where lines stay.
-const plainEvery = time.Second
+// Where lines stay, each superstep has its line, unless there are more of them than anybody would read: then the newest
+// is told now and then.
+const (
+	plainAtOnce = 40
+	plainEvery  = time.Second
+)
 
 // show tells what changed since the last look: failures and decisions as lines that stay, supersteps as progress.
 func (p *progress) show(d api.JobDetail) {
@@ -67,29 +72,49 @@ func (p *progress) show(d api.JobDetail) {
 			p.line("task %d: %s", t.Index, t.Words)
 		}
 	}
-	if d.Step > p.step || p.terminal {
+	if d.Type == api.BSP || p.terminal {
 		p.supersteps(d)
 	}
 }
 
 func (p *progress) supersteps(d api.JobDetail) {
-	since := time.Since(p.began).Round(100 * time.Millisecond)
-	text := fmt.Sprintf("%s: %s", d.State, tally(d.JobView))
-	if d.Step >= 0 {
-		text = fmt.Sprintf("superstep %d", d.Step)
-		if n := len(d.Supersteps); n > 0 {
-			last := d.Supersteps[n-1]
-			text += fmt.Sprintf(", %s, %d messages", time.Duration(last.TookNS).Round(10*time.Microsecond), last.Messages)
+	if d.Epoch != p.epoch {
+		p.epoch, p.step = d.Epoch, -1
+	}
+	var fresh []api.Superstep
+	for _, s := range d.Supersteps {
+		if s.Epoch == d.Epoch && s.Step > p.step {
+			fresh = append(fresh, s)
 		}
 	}
-	if p.terminal {
-		fmt.Fprintf(p.w, "\r\x1b[K%s (%s)", text, since)
+	switch {
+	case p.terminal:
+		text := fmt.Sprintf("%s: %s", d.State, tally(d.JobView))
+		if n := len(d.Supersteps); n > 0 {
+			text = stepLine(d.Supersteps[n-1])
+		}
+		fmt.Fprintf(p.w, "\r\x1b[K%s (%s)", text, time.Since(p.began).Round(100*time.Millisecond))
 		p.drawn = true
-	} else if time.Since(p.told) >= plainEvery {
-		fmt.Fprintf(p.w, "%s (%s)\n", text, since)
+	case len(fresh) == 0:
+		return
+	case len(fresh) > plainAtOnce && time.Since(p.told) < plainEvery && !d.State.Terminal():
+		return
+	case len(fresh) > plainAtOnce:
+		fresh = fresh[len(fresh)-1:]
+		fallthrough
+	default:
+		for _, s := range fresh {
+			fmt.Fprintln(p.w, stepLine(s))
+		}
 		p.told = time.Now()
 	}
-	p.step = d.Step
+	if n := len(fresh); n > 0 {
+		p.step = fresh[n-1].Step
+	}
+}
+
+func stepLine(s api.Superstep) string {
+	return fmt.Sprintf("superstep %d: %s, %d messages, %d bytes", s.Step, time.Duration(s.TookNS).Round(10*time.Microsecond), s.Messages, s.Bytes)
 }
 
 // end tells how it went, what of it is kept, and the last words of tasks that failed.

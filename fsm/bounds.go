@@ -103,12 +103,6 @@ func boundReport(r api.RecoveryReport) api.RecoveryReport {
 	for _, i := range order {
 		r.Found = append(r.Found, found[i])
 	}
-	for i, path := range r.Cleaned {
-		if room -= size(path); room < 0 {
-			r.Cleaned = r.Cleaned[:i:i]
-			break
-		}
-	}
 	return r
 }
 

@@ -3,7 +3,6 @@ package fsm
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -214,9 +213,6 @@ func TestLargeRecovery(t *testing.T) {
 			row.Finding, row.Outcome = api.FoundLost, &api.Outcome{Kind: api.Lost, Why: api.WhyReboot}
 		}
 		report.Found = append(report.Found, row)
-	}
-	for i := range 1000 {
-		report.Cleaned = append(report.Cleaned, fmt.Sprintf("/data/local/groom-1/attempt_%d", i))
 	}
 	w.must(t, Recovered{report})
 	in, _ := w.state.Incarnations.Get(incarnationKey(1))

@@ -182,7 +182,7 @@ func (m *Master) supersteps(ctx context.Context, j cluster.Job) []api.Superstep 
 }
 
 func (m *Master) story(id api.JobID, task api.TaskID) ([]api.EventView, error) {
-	return story.Of(m.journal.Entries, m.machine.KindName, m.journal.Stats().Last, id, task)
+	return story.Of(m.journal.Entries, m.machine.Name(), m.machine.KindName, m.journal.Stats().Last, id, task)
 }
 
 // Task is one task with its attempts, as its groom tells them; without the groom it is what was reported.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,6 +94,9 @@ func (g *Groom) environment(a fsm.Attempt, job fsm.Job, spec *api.JobSpec) []str
 	})
 	if job.Type == api.BSP {
 		env[api.EnvEpoch], env[api.EnvOutput] = strconv.Itoa(a.Epoch), outputDir(a, spec)
+		if g.worker != nil { // peers on other hosts reach a task where they reach its groom
+			env[api.EnvData], _, _ = net.SplitHostPort(g.worker.Addr().String())
+		}
 	}
 	list := make([]string, 0, len(env))
 	for _, name := range slices.Sorted(maps.Keys(env)) {

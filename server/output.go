@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,14 +34,21 @@ const (
 // own, or left by a job that ended without a result. Nothing is changed.
 func (g *Groom) checkOutput(dir string, job api.JobID) error {
 	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("read output directory: %w", err)
 	}
+	// Marks under way, of tasks that are staged at the same moment, are nobody's result.
+	results := slices.DeleteFunc(entries, func(e os.DirEntry) bool {
+		return strings.HasPrefix(e.Name(), ownerName) || e.Name() == partsName
+	})
 	owner, err := os.ReadFile(filepath.Join(dir, ownerName))
 	if errors.Is(err, os.ErrNotExist) {
+		if len(results) == 0 {
+			return nil
+		}
 		return fmt.Errorf("output directory %s is not empty; name another, or empty it", dir)
 	}
 	if err != nil {
@@ -50,10 +58,8 @@ func (g *Groom) checkOutput(dir string, job api.JobID) error {
 		return nil
 	}
 	other := api.JobID(strings.TrimSpace(string(owner)))
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), ownerName) && e.Name() != partsName {
-			return fmt.Errorf("output directory %s holds the result of %s; name another, or remove it", dir, other)
-		}
+	if len(results) > 0 {
+		return fmt.Errorf("output directory %s holds the result of %s; name another, or remove it", dir, other)
 	}
 	if g.living(other) {
 		return fmt.Errorf("output directory %s is being written to by %s; name another", dir, other)

@@ -41,6 +41,7 @@ func TestWhereAJobMayWrite(t *testing.T) {
 		want  string // part of the error
 	}{
 		{name: "not there yet"},
+		{name: "being marked by a task that is staged at the same moment", files: map[string]string{".groom.123": "", ".parts/a/x": ""}},
 		{name: "empty", files: map[string]string{"": ""}},
 		{name: "its own", files: map[string]string{".groom": string(outputJob) + "\n", "part-00000": "x"}},
 		{name: "left by a job without a result", files: map[string]string{".groom": string(outputOther) + "\n", ".parts/a/part": "x"}},

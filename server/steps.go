@@ -95,7 +95,7 @@ func (s *stepFiles) newest(id api.JobID, n int) ([]api.Superstep, error) {
 	return steps[max(0, len(steps)-n):], err
 }
 
-// read skips a line that a kill left torn.
+// read skips a line that a kill left torn, and a superstep that was released again after one.
 func (s *stepFiles) read(id api.JobID) ([]api.Superstep, error) {
 	f, err := os.Open(s.path(id))
 	if os.IsNotExist(err) {
@@ -110,9 +110,13 @@ func (s *stepFiles) read(id api.JobID) ([]api.Superstep, error) {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var step api.Superstep
-		if json.Unmarshal(lines.Bytes(), &step) == nil {
-			steps = append(steps, step)
+		if json.Unmarshal(lines.Bytes(), &step) != nil {
+			continue
 		}
+		if n := len(steps); n > 0 && steps[n-1].Epoch == step.Epoch && steps[n-1].Step == step.Step {
+			continue
+		}
+		steps = append(steps, step)
 	}
 	if err := lines.Err(); err != nil {
 		return steps, fmt.Errorf("read supersteps: %w", err)

@@ -117,7 +117,7 @@ const (
 )
 
 // Of is what the newest entries up to last say of a job, or of one task of it, oldest first.
-func Of(entries func(from, to uint64) iter.Seq2[journal.Entry, error], kind func(uint16) string, last uint64,
+func Of(entries func(from, to uint64) iter.Seq2[journal.Entry, error], of string, kind func(uint16) string, last uint64,
 	job api.JobID, task api.TaskID,
 ) ([]api.EventView, error) {
 	var told []api.EventView
@@ -136,7 +136,7 @@ func Of(entries func(from, to uint64) iter.Seq2[journal.Entry, error], kind func
 		if err != nil || !Touches(d, job, task) {
 			continue
 		}
-		told = append(told, api.EventView{Index: e.Index, At: d.Now.Wall, Kind: kind(e.Kind), Words: d.Because})
+		told = append(told, api.EventView{Of: of, Index: e.Index, At: d.Now.Wall, Kind: kind(e.Kind), Words: d.Because})
 	}
 	return told[max(0, len(told)-storyShown):], nil
 }

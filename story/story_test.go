@@ -160,7 +160,7 @@ func TestOf(t *testing.T) {
 		entry(t, 7, "a report of task 0", string(job1.Task(0))+"/3"),
 	}
 	told := func(job api.JobID, task api.TaskID) []string {
-		events, err := Of(source(all...), kind, 7, job, task)
+		events, err := Of(source(all...), "groom", kind, 7, job, task)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +179,7 @@ func TestOf(t *testing.T) {
 	if got := told("", ""); got != nil {
 		t.Errorf("the story of no job: %v", got)
 	}
-	if _, err := Of(broken, kind, 7, job1, ""); err == nil {
+	if _, err := Of(broken, "groom", kind, 7, job1, ""); err == nil {
 		t.Error("a journal that cannot be read has a story")
 	}
 }
@@ -197,7 +197,7 @@ func TestOfALongHistory(t *testing.T) {
 			}
 		}
 	}
-	events, err := Of(entries, kind, 100_000, job1, "")
+	events, err := Of(entries, "groom", kind, 100_000, job1, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func TestMetrics(t *testing.T) {
 func TestSweepLeavesWhatIsForeign(t *testing.T) {
 	local := t.TempDir()
 	a := start(t, t.TempDir(), agentArgs("--local-dir", local)...)
-	id := a.submit(write(t, "job.yaml", "name: true\ntype: plain\ntasks: 1\ncommand: [\"true\"]\n"))
+	id := a.submit(write(t, "job.yaml", "name: brief\ntype: plain\ntasks: 1\ncommand: [\"true\"]\n"))
 	a.awaitTasks(id, api.TaskSucceeded)
 	a.kill9()
 
