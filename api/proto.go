@@ -21,7 +21,7 @@ const (
 	EnvReport  = "GROOM_REPORT" // host:port on loopback
 	EnvToken   = "GROOM_TOKEN"
 	EnvData    = "GROOM_DATA_ADDR" // BSP: the address on which it may listen for peers of other grooms
-	EnvOutput  = "GROOM_OUTPUT" // BSP: directory of this attempt's output, moved into place when the job commits
+	EnvOutput  = "GROOM_OUTPUT"    // BSP: directory of this attempt's output, moved into place when the job commits
 )
 
 // TaskInfo tells a task who it is.

@@ -69,6 +69,7 @@ func (g *Groom) adoptOne(ctx context.Context, a fsm.Attempt) (api.RecoveryRow, e
 	row := api.RecoveryRow{Attempt: a.ID}
 	f, err := g.super.Adopt(ctx, supervisor.Ref{
 		ID: a.ID, Dir: attemptDir(a), BootID: a.Place.BootID, PIDNS: a.Place.PIDNS, Token: g.taskToken(a.ID),
+		Ran: a.State == fsm.AttemptRunning,
 	})
 	if err != nil {
 		return row, fmt.Errorf("adopt %s: %w", a.ID, err)
@@ -132,6 +133,7 @@ func (g *Groom) process(ctx context.Context, e supervisor.Event) {
 	case supervisor.Ended:
 		g.pulses.drop(e.ID)
 		g.insist(ctx, fsm.Ended{Attempt: e.ID, End: endOf(e.Exit), Place: g.place()})
+		g.tokens.drop(g.taskToken(e.ID))
 	}
 }
 

@@ -118,7 +118,7 @@ func (s *Supervisor) alive(a *attempt, shim *process) Finding {
 	a.shim = shim
 	f := Finding{Kind: api.FoundAlive, ShimPid: shim.pid, Words: "its shim lives; watched again"}
 	if r, err := ctl.Read(a.Dir, ctl.Start); err == nil {
-		a.started = true
+		a.started, a.Ran = true, true
 		f.Pid = int(r.Int("pid"))
 	}
 	return f

@@ -186,6 +186,25 @@ func TestOrphansAreReaped(t *testing.T) {
 	until(t, "the orphan to be reaped", func() bool { return errors.Is(unix.Kill(pid, 0), unix.ESRCH) })
 }
 
+// A shim whose directory was removed under it ends with its task: a record that nobody can find is not waited for.
+func TestRemovedDirectoryLeavesNoShim(t *testing.T) {
+	s, spec := newSupervisor(t), shell(t, "echo $$ > leader; exec sleep 60")
+	start(t, s, spec)
+	shim := wantStarted(t, s).ShimPid
+	leader, _ := strconv.Atoi(written(t, spec, "leader"))
+	if err := os.RemoveAll(spec.Dir); err != nil {
+		t.Fatal(err)
+	}
+	kill(t, leader, unix.SIGKILL)
+	e := wantEnded(t, s)
+	if want := (api.Outcome{Kind: api.Lost, Why: api.WhyShim}); e.Outcome != want {
+		t.Errorf("outcome %v", e.Outcome)
+	}
+	if alive(shim) {
+		t.Errorf("shim %d lives", shim)
+	}
+}
+
 func TestEndOfShimIsLost(t *testing.T) {
 	s, spec := newSupervisor(t), shell(t, `setsid sh -c 'echo $$ > far; exec sleep 60' & echo $$ > leader; exec sleep 60`)
 	start(t, s, spec)

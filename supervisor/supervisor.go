@@ -48,6 +48,9 @@ type Ref struct {
 	BootID string // when the intent was journaled
 	PIDNS  uint64 // inode of the pid namespace then
 	Token  string
+	// Ran says that the attempt's process is known to have existed: then it is never taken for one that was not
+	// started, whatever became of its files.
+	Ran bool
 }
 
 // EventKind says what an event tells.

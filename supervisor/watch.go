@@ -92,7 +92,7 @@ func (s *Supervisor) tellStart(a *attempt) bool {
 }
 
 func (s *Supervisor) started(a *attempt, r ctl.Record) {
-	a.started = true
+	a.started, a.Ran = true, true
 	fault.Point("supervisor.before-started")
 	s.emit(Event{Kind: Started, ID: a.ID, Pid: int(r.Int("pid")), ShimPid: a.shim.pid, At: moment(r.Int("at"))})
 }
@@ -131,7 +131,7 @@ func (s *Supervisor) settle(ctx context.Context, ref Ref) (Finding, error) {
 	if err := ctx.Err(); err != nil {
 		return Finding{}, err // the sweep was cut short, and that decides nothing
 	}
-	if !claimed && flaw == "" && len(swept.killed) == 0 {
+	if !claimed && !ref.Ran && flaw == "" && len(swept.killed) == 0 {
 		return unborn("its shim never claimed it"), nil
 	}
 	e = lost(ref, api.WhyShim)

@@ -200,10 +200,11 @@ func (s *shim) closeChild() {
 }
 
 // record writes the exit record, and tries again for as long as the disk refuses it: a shim that ended without it
-// would lose what it is there to keep. A kill before the rename is lost(shim); after it the attempt has ended.
+// would lose what it is there to keep. A kill before the rename is lost(shim); after it the attempt has ended. When
+// somebody removed the attempt's directory there is no place for a record and nobody who could read one.
 func (s *shim) record() bool {
 	point("shim.before-exit")
-	if put("ctl/exit", s.exitRecord(), true) == nil {
+	if err := put("ctl/exit", s.exitRecord(), true); err == nil || err == syscall.ENOENT {
 		s.phase = finished
 		return true
 	}
