@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"strings"
 
 	"groom/api"
 	"groom/fsm/table"
@@ -122,11 +123,18 @@ func (d *decider) ended(o Ended) error {
 	if a.State == AttemptEnded {
 		return nil
 	}
-	a.State, a.End = AttemptEnded, &o.End
+	end := o.End
+	if a.Order != nil && a.Order.By == ByRollback && end.Outcome.Kind == api.Exited {
+		// A peer that hears of the end of its epoch ends by itself, and may do so before its shim has the order. It is
+		// rolled back all the same; its raw status stays.
+		end.Words = strings.TrimPrefix(end.Words+"; it "+end.Outcome.String()+" by itself", "; ")
+		end.Outcome = api.Outcome{Kind: api.RolledBack}
+	}
+	a.State, a.End = AttemptEnded, &end
 	a.Counted = d.counted(a, j)
 	table.Put(d.draft, d.Attempts, string(a.ID), a)
 	if t.Attempt != a.ID.N() || t.State.Terminal() {
-		d.say("%s %s", a.ID, o.End.Outcome)
+		d.say("%s %s", a.ID, end.Outcome)
 		return nil
 	}
 	if a.Counted {

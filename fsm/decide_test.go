@@ -413,3 +413,15 @@ func TestIncarnations(t *testing.T) {
 		t.Errorf("recovery (-want +got):\n%s", diff)
 	}
 }
+
+// A peer that hears of the end of its epoch may end before its shim has the order.
+func TestPeerThatEndsBeforeItsOrderIsRolledBack(t *testing.T) {
+	w := newWorld(t)
+	for _, o := range []Observation{bsp(1, 0), due(0), started(0, 1), recovering(2, 0), ended(0, 1, exit(69))} {
+		w.must(t, o)
+	}
+	a, _ := w.state.Attempts.Get(string(testJob.Task(0).Attempt(1)))
+	if a.End == nil || a.End.Outcome.Kind != api.RolledBack || a.Counted || !strings.Contains(a.End.Words, "69") {
+		t.Errorf("ended as %+v, counted %v", a.End, a.Counted)
+	}
+}

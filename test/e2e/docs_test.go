@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,6 +59,10 @@ func TestCommandsOfTheDocs(t *testing.T) {
 				}
 			}
 			data := filepath.Join(dir, "data")
+			// The default ports may be taken on this machine; everything else is as it stands there.
+			master := freePort(t)
+			env := append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "GROOM_DATA="+data, "GROOM_MASTER_ADDR="+master,
+				"GROOM_WEB_ADDR=127.0.0.1:0", "GROOM_WORKER_ADDR=127.0.0.1:0", "GROOM_REPORT_ADDR=127.0.0.1:0")
 			ready := 0
 			for _, command := range commands {
 				if targets.MatchString(command) {
@@ -66,10 +71,11 @@ func TestCommandsOfTheDocs(t *testing.T) {
 					}
 					continue
 				}
+				command = strings.ReplaceAll(command, "127.0.0.1:40000", master)
 				command, stays := strings.CutSuffix(command, "&")
 				cmd := exec.CommandContext(t.Context(), "sh", "-c", "exec "+command)
 				cmd.Dir = dir
-				cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "GROOM_DATA="+data)
+				cmd.Env = env
 				out := new(bytes.Buffer)
 				cmd.Stdout, cmd.Stderr = out, out
 				if !stays {
@@ -84,6 +90,16 @@ func TestCommandsOfTheDocs(t *testing.T) {
 			killAttempts(t, data)
 		})
 	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // stay starts a command that stays until the test ends, and waits until it says that it is ready.
