@@ -110,6 +110,7 @@ type Report struct {
 	Outcome  *Outcome `json:"outcome,omitempty"`
 	Counted  bool     `json:"counted,omitempty"`
 	Failures int      `json:"failures,omitempty"` // counted failures of the budget period so far
+	Told     string   `json:"told,omitempty"`     // what the attempt itself told before its end: the first line
 	At       Moment   `json:"at"`
 	Because  string   `json:"because,omitempty"` // the decision in words
 }

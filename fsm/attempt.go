@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"groom/api"
 	"groom/fsm/table"
@@ -199,7 +200,7 @@ func (d *decider) restart(t *Task, j Job, place *Place, why string) {
 	}
 	due := d.now.Add(wait)
 	t.NextTry = &due
-	d.turn(t, api.TaskBackoff, "%s; next try in %s", why, wait)
+	d.turn(t, api.TaskBackoff, "%s; next try in %s", why, wait.Round(time.Millisecond))
 }
 
 // waiting launches the next attempt in the same entry when there is a place for it, and else leaves the task to be

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"groom/api"
 	"groom/fsm/table"
@@ -184,6 +185,9 @@ func (d *decider) acked(o Acked) {
 	}
 }
 
+// toldLimit bounds what a report says of a task's own words, in bytes; the groom keeps more of them.
+const toldLimit = 400
+
 // report puts a task's state into the outbox, where it stays until the master holds it. The revision of the task's
 // row makes the id unique, because each report goes with a change of that row.
 func (d *decider) report(t Task, end *Attempt) {
@@ -194,6 +198,8 @@ func (d *decider) report(t Task, end *Attempt) {
 	if end != nil {
 		r.Outcome, r.Counted, r.Epoch = &end.End.Outcome, end.Counted, end.Epoch
 		r.Attempt = end.ID.N()
+		told, _, _ := strings.Cut(end.Failure, "\n")
+		r.Told = clip(told, toldLimit)
 	}
 	table.Put(d.draft, d.Outbox, r.ID, r)
 }

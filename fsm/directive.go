@@ -268,7 +268,7 @@ func (d *decider) kill(o Directed, j Job) error {
 			d.turn(&t, api.TaskStopping, "kill %s", a.ID)
 		} else {
 			t.Epoch = max(t.Epoch, dir.Epoch)
-			d.turn(&t, final, "%s %s; it had no process", id, final)
+			d.turn(&t, final, "%s %s, without a process: %s", id, final, cmp.Or(dir.Reason, "asked for"))
 			d.report(t, nil)
 		}
 		covered = append(covered, i)

@@ -55,7 +55,7 @@ func (g *Groom) adopt(ctx context.Context) error {
 	stats, self := g.journal.Stats(), g.Me()
 	report := api.RecoveryReport{
 		Incarnation: self.Incarnation, At: time.Now().UTC(), BootID: g.host.BootID, SameBoot: g.sameBoot,
-		Replayed: stats.Replayed, JournalTook: api.Duration(stats.OpenTook), Took: api.Duration(time.Since(g.began)),
+		Replayed: stats.Replayed, JournalTook: rounded(stats.OpenTook), Took: rounded(time.Since(g.began)),
 		Found: append(rows, orphans...),
 	}
 	if err := g.observe(ctx, fsm.Recovered{Report: report}); err != nil {
@@ -63,6 +63,9 @@ func (g *Groom) adopt(ctx context.Context) error {
 	}
 	return nil
 }
+
+// rounded is a duration for people.
+func rounded(d time.Duration) api.Duration { return api.Duration(d.Round(10 * time.Microsecond)) }
 
 // adoptOne looks for one attempt. What it finds dead is recorded at once, which may intend the next attempt.
 func (g *Groom) adoptOne(ctx context.Context, a fsm.Attempt) (api.RecoveryRow, error) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"groom/api"
@@ -211,7 +212,10 @@ func attemptView(a fsm.Attempt) api.AttemptView {
 	if e := a.End; e != nil {
 		v.EndedAt, v.Outcome, v.Words = e.At.Wall, &e.Outcome, e.Outcome.String()
 		v.MaxRSS, v.UserNS, v.SystemNS = e.MaxRSS, e.UserNS, e.SystemNS
-		if e.Words != "" {
+		switch {
+		case strings.HasPrefix(e.Words, v.Words): // the outcome, and more
+			v.Words = e.Words
+		case e.Words != "":
 			v.Words += "; " + e.Words
 		}
 	}

@@ -124,7 +124,7 @@ func bounded(o Observation) Observation {
 		o.Reports = slices.Clone(o.Reports)
 		for i := range o.Reports {
 			r := &o.Reports[i]
-			r.Because = clip(r.Because, reasonLimit)
+			r.Because, r.Told = clip(r.Because, reasonLimit), clip(r.Told, reasonLimit)
 			if r.Outcome != nil {
 				end := *r.Outcome
 				end.Why, end.Signal, end.Errno = clip(end.Why, reasonLimit), clip(end.Signal, nameLimit), clip(end.Errno, nameLimit)

@@ -110,9 +110,9 @@ func endOf(t Task, j Job, r api.Report) string {
 	case r.Outcome == nil:
 		return fmt.Sprintf("%s: %s", t.ID, r.Because)
 	case r.Counted && t.Failures > 0:
-		return fmt.Sprintf("%s: %s (failure %d of %d)", t.ID, r.Outcome, t.Failures, j.Limit)
+		return fmt.Sprintf("%s: %s (failure %d of %d)%s", t.ID, r.Outcome, t.Failures, j.Limit, colon(r.Told))
 	case r.Counted:
-		return fmt.Sprintf("%s: %s", t.ID, r.Outcome)
+		return fmt.Sprintf("%s: %s%s", t.ID, r.Outcome, colon(r.Told))
 	case t.Uncounted > uncountedLimit:
 		return fmt.Sprintf("%s: %s (not counted, but more than %d such ends)", t.ID, r.Outcome, uncountedLimit)
 	}
