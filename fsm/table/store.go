@@ -156,7 +156,7 @@ func (s *Store) restore(r io.Reader) error {
 			return err
 		}
 		rows = append(rows, row)
-		digest.toggle(f.Table, f.Key, f.Rev, f.Row)
+		digest.toggle(sum(f.Table, f.Key, f.Rev, f.Row))
 	}
 	if got := hex.EncodeToString(digest[:]); got != head.Digest {
 		return fmt.Errorf("%w: rows hash to %s, head says %s", ErrSnapshot, got, head.Digest)

@@ -16,17 +16,18 @@ import (
 // Digest is the XOR of the hashes of all rows, so that one row's change costs one row's work.
 type Digest [sha256.Size]byte
 
-func (d *Digest) toggle(table, key string, rev uint64, raw []byte) {
-	h := sha256.New()
-	var n [8]byte
+// sum is the hash of one row.
+func sum(table, key string, rev uint64, raw []byte) Digest {
+	b := make([]byte, 0, 32+len(table)+len(key)+len(raw))
 	for _, part := range [][]byte{[]byte(table), []byte(key), raw} {
-		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
-		h.Write(n[:])
-		h.Write(part)
+		b = binary.BigEndian.AppendUint64(b, uint64(len(part)))
+		b = append(b, part...)
 	}
-	binary.BigEndian.PutUint64(n[:], rev)
-	h.Write(n[:])
-	for i, b := range h.Sum(nil) {
+	return sha256.Sum256(binary.BigEndian.AppendUint64(b, rev))
+}
+
+func (d *Digest) toggle(row Digest) {
+	for i, b := range row {
 		d[i] ^= b
 	}
 }
@@ -35,6 +36,7 @@ func (d *Digest) toggle(table, key string, rev uint64, raw []byte) {
 type row[R any] struct {
 	value R
 	raw   json.RawMessage // as the entry had it, so that a build with more fields keeps the digest of old rows
+	sum   Digest          // of the row, as the digest of all holds it
 	rev   uint64          // how often the row was changed
 	index uint64          // journal index of its newest change
 }
@@ -125,13 +127,16 @@ func (t *Table[R]) plan(c Change) (decoded, error) {
 	if err := json.Compact(&raw, c.Row); err != nil {
 		return nil, fmt.Errorf("row %s/%s: %w", c.Table, c.Key, err)
 	}
-	return func(index uint64, d *Digest) { t.set(c.Key, row[R]{value, raw.Bytes(), c.Rev + 1, index}, d) }, nil
+	return func(index uint64, d *Digest) {
+		t.set(c.Key, row[R]{value: value, raw: raw.Bytes(), rev: c.Rev + 1, index: index}, d)
+	}, nil
 }
 
 func (t *Table[R]) set(key string, r row[R], d *Digest) {
 	t.remove(key, d)
+	r.sum = sum(t.name, key, r.rev, r.raw)
 	t.rows[key] = r
-	d.toggle(t.name, key, r.rev, r.raw)
+	d.toggle(r.sum)
 	if t.window == 0 {
 		return
 	}
@@ -146,7 +151,7 @@ func (t *Table[R]) remove(key string, d *Digest) {
 	if !ok {
 		return
 	}
-	d.toggle(t.name, key, old.rev, old.raw)
+	d.toggle(old.sum)
 	delete(t.rows, key)
 	if i := slices.Index(t.order, key); i >= 0 {
 		t.order = slices.Delete(t.order, i, i+1)
@@ -182,5 +187,5 @@ func (t *Table[R]) thaw(f frozenRow) (thawed, error) {
 	if err := json.Unmarshal(f.Row, &value); err != nil {
 		return nil, fmt.Errorf("row %s/%s: %w", f.Table, f.Key, err)
 	}
-	return func(d *Digest) { t.set(f.Key, row[R]{value, f.Row, f.Rev, f.Index}, d) }, nil
+	return func(d *Digest) { t.set(f.Key, row[R]{value: value, raw: f.Row, rev: f.Rev, index: f.Index}, d) }, nil
 }
