@@ -105,6 +105,9 @@ func (o Outcome) Counted() bool {
 	return false
 }
 
+// NotDone is what is added where a BSP task exited 0 without having reported done, which is a failure.
+const NotDone = ", and had not reported done: is it written with the SDK?"
+
 // String tells the outcome in words.
 func (o Outcome) String() string {
 	switch o.Kind {

@@ -110,6 +110,8 @@ func (o *agentOptions) run(cmd *cobra.Command, build string) error {
 	<-cmd.Context().Done()
 	if o.stopTasks {
 		o.stop(cmd, n)
+	} else if left := len(n.Groom.Status().Attempts); left > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "groom: %d tasks run on; groom agent --data %s adopts them\n", left, o.data)
 	}
 	return n.Close()
 }

@@ -20,6 +20,9 @@ func Main(args []string, build string) int {
 	root := newRoot(buildName(build))
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	if f := (*failure)(nil); err != nil && !errors.As(err, &f) && errors.Is(context.Cause(ctx), errInterrupted) {
+		err = fail(exitInterrupted, errInterrupted, "")
+	}
 	return tell(os.Stderr, cmd, err)
 }
 

@@ -29,10 +29,12 @@ func (t *target) AddFlags(fs *pflag.FlagSet) {
 }
 
 // client makes the client. A token that cannot be read is left out: reading needs none, and who needs one is told.
-func (t *target) client() *wire.Client {
+func (t *target) client() (*wire.Client, error) {
 	addr := t.addr
 	if addr == "" && t.data != "" {
-		addr = home.ReadAddrs(t.data)["web"]
+		if addr = home.ReadAddrs(t.data)["web"]; addr == "" {
+			return nil, fail(exitNoAgent, fmt.Errorf("no agent has run in %s", t.data), "start one with groom agent --data %s, or name another with --addr", t.data)
+		}
 	}
 	if addr == "" {
 		addr = fmt.Sprintf("127.0.0.1:%d", api.PortGroomWeb)
@@ -46,7 +48,7 @@ func (t *target) client() *wire.Client {
 		file = filepath.Join(defaultData(), "token")
 	}
 	token, _ := os.ReadFile(file)
-	return &wire.Client{Base: "http://" + addr, Token: strings.TrimSpace(string(token)), HTTP: new(http.Client)}
+	return &wire.Client{Base: "http://" + addr, Token: strings.TrimSpace(string(token)), HTTP: new(http.Client)}, nil
 }
 
 // newVerb makes a command that talks to an agent. add is given the command's flags.
@@ -58,7 +60,11 @@ func newVerb(use, short string, args cobra.PositionalArgs, add func(*pflag.FlagS
 			if _, err := settle(cmd); err != nil {
 				return err
 			}
-			return run(cmd, t.client(), args)
+			c, err := t.client()
+			if err != nil {
+				return err
+			}
+			return run(cmd, c, args)
 		},
 	}
 	t.AddFlags(cmd.Flags())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"syscall"
 
@@ -69,6 +70,7 @@ func tell(w io.Writer, cmd *cobra.Command, err error) int {
 func explain(cmd *cobra.Command, err error) *failure {
 	f := &failure{err: err, code: exitFailed}
 	problem, isProblem := errors.AsType[*api.Problem](err)
+	_, isAddr := errors.AsType[*net.AddrError](err)
 	_, isMistake := errors.AsType[*job.Mistake](err)
 	switch {
 	case strings.HasPrefix(err.Error(), "unknown command"):
@@ -80,6 +82,8 @@ func explain(cmd *cobra.Command, err error) *failure {
 		if problem.Code == api.CodeToken && f.hint == "" {
 			f.hint = "name the agent's data directory with --data, or its token with --token-file"
 		}
+	case isAddr:
+		f.code, f.hint = exitUsage, "an address is HOST:PORT, such as 127.0.0.1:40015"
 	case errors.Is(err, home.ErrInUse):
 		f.hint = "stop that process, or give this one a data directory of its own with --data"
 	case errors.Is(err, server.ErrNoDirectory):
@@ -87,7 +91,7 @@ func explain(cmd *cobra.Command, err error) *failure {
 	case errors.Is(err, node.ErrExposed):
 		f.hint = "listen on 127.0.0.1, or add --insecure if everybody who reaches that address may be trusted"
 	case errors.Is(err, syscall.EADDRINUSE):
-		f.hint = "name another port with --web-addr, --worker-addr or --report-addr; :0 takes any that is free"
+		f.hint = "name another port, see the -addr flags of " + cmd.CommandPath() + " --help; :0 takes any that is free"
 	case errors.Is(err, journal.ErrCorrupt):
 		f.hint = "keep the directory as it is; groom journal ls --data DIR shows what can still be read"
 	case errors.Is(err, journal.ErrNoSpace), errors.Is(err, syscall.ENOSPC):

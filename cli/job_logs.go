@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -51,6 +52,9 @@ func newJobLogs() *cobra.Command {
 // show prints the logs of tasks, line by line. With more than one task each line begins with the task's index.
 func (o *logOptions) show(cmd *cobra.Command, c *wire.Client, tasks []api.TaskID) error {
 	streams := []string{"stdout", "stderr"}
+	if o.stream != "" && !slices.Contains(streams, o.stream) {
+		return usage(cmd, fmt.Errorf("--stream %q: want stdout or stderr", o.stream))
+	}
 	if o.stream != "" {
 		streams = []string{o.stream}
 	}
@@ -105,6 +109,9 @@ func (o *logOptions) copy(ctx context.Context, c *wire.Client, task api.TaskID, 
 	}
 	defer w.close()
 	for chunk, err := range chunks {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return fail(exitNoAgent, errors.New("the agent went away"), "it may come back: run the same command again")
+		}
 		if err != nil {
 			return err
 		}

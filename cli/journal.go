@@ -66,7 +66,7 @@ func newJournalVerb(use, short string, args cobra.PositionalArgs, add func(*pfla
 
 func (t *target) reader() (reader, error) {
 	if t.data == "" || t.addr != "" {
-		return &living{t.client()}, nil
+		return t.living()
 	}
 	if _, err := os.Stat(t.data); err != nil {
 		return nil, fmt.Errorf("find data directory: %w", err)
@@ -75,7 +75,7 @@ func (t *target) reader() (reader, error) {
 	for _, of := range d.journals() {
 		h, err := journal.OpenHistory(filepath.Join(t.data, of))
 		if errors.Is(err, journal.ErrInUse) {
-			return &living{t.client()}, nil
+			return t.living()
 		}
 		if err == nil {
 			h.Close()
@@ -85,6 +85,11 @@ func (t *target) reader() (reader, error) {
 		return nil, fail(exitFailed, fmt.Errorf("%s holds no journal", t.data), "name the data directory of a groom or a master")
 	}
 	return d, nil
+}
+
+func (t *target) living() (reader, error) {
+	c, err := t.client()
+	return &living{c}, err
 }
 
 // living asks the process that holds the journal.

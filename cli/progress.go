@@ -59,7 +59,8 @@ const (
 func (p *progress) show(d api.JobDetail) {
 	if d.State != p.state || d.Reason != p.reason {
 		p.state, p.reason = d.State, d.Reason
-		if d.Reason != "" && !d.State.Terminal() {
+		early := d.State == api.JobQueued && time.Since(p.began) < time.Second // the groom is about to register
+		if d.Reason != "" && !d.State.Terminal() && !early {
 			p.line("%s: %s", d.State, d.Reason)
 		}
 	}
@@ -126,8 +127,6 @@ func (p *progress) end(n *node.Node, d api.JobDetail) {
 		p.line("succeeded after %d supersteps in %s", d.Step+1, took)
 	case d.State == api.JobSucceeded:
 		p.line("succeeded in %s", took)
-	default:
-		p.line("%s: %s", d.State, d.Reason)
 	}
 	for _, t := range d.TaskViews {
 		switch {

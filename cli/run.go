@@ -23,10 +23,11 @@ type runOptions struct {
 }
 
 func (o *runOptions) AddFlags(fs *pflag.FlagSet) {
-	fs.StringVar(&o.data, "data", "", "data directory (default: a new one for temporary files); with one that holds an unfinished run of the same job, that run goes on")
 	fs.StringVar(&o.webAddr, "web-addr", "127.0.0.1:0", "host:port of the pages")
 	fs.IntVar(&o.maxTasks, "max-tasks", 0, "tasks at once (default: those of the job)")
 	markSettings(fs)
+	// Not a setting: what an agent uses all the time must not be where a job is tried out.
+	fs.StringVar(&o.data, "data", "", "data directory (default: a new one for temporary files); an unfinished run of the same job in it goes on, one of another job is killed")
 	fs.BoolVarP(&o.verbose, "verbose", "v", false, "print what the groom and its master log")
 }
 
@@ -35,7 +36,7 @@ func newRun(build string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run JOB.yaml", Short: "Run a job to its end, with a groom and a master in this process", Args: cobra.ExactArgs(1),
 		Long: `Run a job to its end, with a groom and a master in this process. The exit status is 0 only if the job succeeded.
-Ctrl-C kills the job. A run that was itself killed goes on when it is run again on the same data directory.`,
+Ctrl-C kills the job, at once and without its stop signal. A run that was itself killed goes on when it is run again on the same data directory.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, build, args[0]) },
 	}
 	o.AddFlags(cmd.Flags())
@@ -49,6 +50,9 @@ func (o *runOptions) run(cmd *cobra.Command, build, file string) (err error) {
 	spec, err := job.Load(file)
 	if err != nil {
 		return err
+	}
+	if o.maxTasks != 0 && o.maxTasks < spec.Tasks {
+		return usage(cmd, fmt.Errorf("--max-tasks %d: the job has %d tasks, and all of them run at once", o.maxTasks, spec.Tasks))
 	}
 	if o.data == "" {
 		if o.data, err = os.MkdirTemp("", "groom-run-"); err != nil {
@@ -65,14 +69,15 @@ func (o *runOptions) run(cmd *cobra.Command, build, file string) (err error) {
 		return err
 	}
 	p := newProgress(cmd.ErrOrStderr())
-	p.line("job %s (%s) runs with %d tasks; watch it at %s/jobs/%s", id, spec.Name, spec.Tasks, n.URL, id)
+	p.line("%s (%s), %d tasks; watch it at %s/jobs/%s", id, spec.Name, spec.Tasks, n.URL, id)
+	p.line("journal and logs in %s", o.data)
 	d, err := o.watch(cmd.Context(), n, id, p)
 	if err != nil {
 		return err
 	}
 	p.end(n, d)
 	if errors.Is(context.Cause(cmd.Context()), errInterrupted) {
-		return fail(exitInterrupted, fmt.Errorf("interrupted: %s is %s", id, d.State), "run it again: groom run --data %s %s", o.data, file)
+		return fail(exitInterrupted, fmt.Errorf("interrupted: %s is %s", id, d.State), "everything about it is kept: groom agent --data %s shows it", o.data)
 	}
 	if err := verdict(d); err != nil {
 		f, _ := errors.AsType[*failure](err)
@@ -129,6 +134,9 @@ func (o *runOptions) submit(cmd *cobra.Command, n *node.Node, spec api.JobSpec) 
 				continue
 			}
 			r.Verb, r.Reason = api.VerbResume, "run again"
+		}
+		if r.Verb == api.VerbKill {
+			fmt.Fprintf(cmd.ErrOrStderr(), "killing %s (%s), which an earlier run left unfinished in %s\n", j.ID, j.Name, o.data)
 		}
 		if _, err := n.Actions.Act(ctx, r); err != nil {
 			return "", err

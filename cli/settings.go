@@ -84,6 +84,10 @@ func fromFile(cmd *cobra.Command, origin map[string]string) error {
 	if len(doc.Content) == 0 {
 		return nil
 	}
+	if n := doc.Content[0]; n.Kind != yaml.MappingNode {
+		return fail(exitUsage, fmt.Errorf("%s:%d:%d: want settings, one a line", path, n.Line, n.Column),
+			"write a name, a colon and a value, such as web-addr: 127.0.0.1:40015")
+	}
 	pairs := doc.Content[0].Content
 	for i := 0; i+1 < len(pairs); i += 2 {
 		key, value := pairs[i], pairs[i+1]

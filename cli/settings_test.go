@@ -53,6 +53,7 @@ func TestWhereASettingComesFrom(t *testing.T) {
 
 func TestWrongSettings(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
+		{"no names", "max-tasks 5\n", ":1:1: want settings"},
 		{"unknown", "max-task: 7\n", `:1:1: unknown setting "max-task"`},
 		{"not a setting", "fresh: true\n", `unknown setting "fresh"`},
 		{"wrong value", "\nmax-tasks: many\n", `:2:12: max-tasks: `},

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"slices"
 
@@ -81,11 +82,18 @@ func ended(j api.JobView) int {
 // Jobs lists the jobs of the cluster, or those of this groom while no master answers.
 func (v *views) Jobs(ctx context.Context) ([]api.JobView, error) {
 	jobs, err := v.cluster.Jobs(ctx)
-	if err != nil && v.node.Groom != nil {
-		return v.node.Groom.Jobs(ctx)
+	if err == nil || v.node.Groom == nil {
+		return jobs, err
+	}
+	jobs, err = v.node.Groom.Jobs(ctx)
+	for i := range jobs {
+		jobs[i].Reason = alone
 	}
 	return jobs, err
 }
+
+// alone is said of what a groom shows while no master answers.
+const alone = "no master answers: this is what this groom knows of its own tasks"
 
 // Job is one job. Tasks of this groom are shown as the groom has them.
 func (v *views) Job(ctx context.Context, name string) (api.JobDetail, error) {
@@ -95,8 +103,12 @@ func (v *views) Job(ctx context.Context, name string) (api.JobDetail, error) {
 	}
 	if err != nil {
 		own, e := v.node.Groom.Job(ctx, name)
-		if e != nil {
+		p, told := errors.AsType[*api.Problem](err)
+		switch {
+		case e != nil, told && p.Code == api.CodeConflict:
 			return d, err
+		case !told || p.Code == api.CodeUnavailable:
+			own.Reason = alone
 		}
 		return own, nil
 	}

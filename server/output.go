@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +20,7 @@ import (
 
 // The output directory of a BSP job holds, beside its parts:
 //
-//	.groom               the id of the job that owns it
+//	.groom               the ids of the job and of the cluster that own it
 //	.parts/<attempt>/    what one attempt wrote; moved out, file by file, when the job commits
 //
 // Parts stand on the file system of the output, so that a move is a rename. A kill between two renames leaves the
@@ -54,18 +55,22 @@ func (g *Groom) checkOutput(dir string, job api.JobID) error {
 	if err != nil {
 		return fmt.Errorf("read owner of output: %w", err)
 	}
-	if string(owner) == string(job)+"\n" {
+	if string(owner) == g.ownerOf(job) {
 		return nil
 	}
-	other := api.JobID(strings.TrimSpace(string(owner)))
+	name, _, _ := strings.Cut(string(owner), " ")
+	other := api.JobID(name)
 	if len(results) > 0 {
 		return fmt.Errorf("output directory %s holds the result of %s; name another, or remove it", dir, other)
 	}
-	if g.living(other) {
+	if string(owner) == g.ownerOf(other) && g.living(other) {
 		return fmt.Errorf("output directory %s is being written to by %s; name another", dir, other)
 	}
 	return nil
 }
+
+// ownerOf is what marks the output of a job: ids of jobs repeat from cluster to cluster.
+func (g *Groom) ownerOf(job api.JobID) string { return fmt.Sprintf("%s %s\n", job, g.Me().Cluster) }
 
 // living says that a task of the job may still run here.
 func (g *Groom) living(id api.JobID) bool {
@@ -118,7 +123,7 @@ func (g *Groom) own(dir string, job api.JobID) error {
 		return fmt.Errorf("mark output: %w", err)
 	}
 	defer os.Remove(f.Name()) // gone already, unless the rename failed
-	_, err = f.WriteString(string(job) + "\n")
+	_, err = f.WriteString(g.ownerOf(job))
 	if e := f.Close(); err == nil {
 		err = e
 	}
@@ -233,15 +238,14 @@ func syncFile(path string) error {
 	return nil
 }
 
-// dropOldParts removes what this groom's attempts of ended epochs left in the staging directory. Those of other
-// grooms are theirs to remove; the last one removes the directory.
+// dropOldParts removes what ended attempts left in the staging directory: this groom's of earlier epochs, and those of
+// jobs that had the output before and ended without a result. What belongs to this job's tasks on other grooms is theirs
+// to remove; the last one removes the directory.
 func (g *Groom) dropOldParts(output string, id api.JobID) error {
-	var old []api.AttemptID
+	mine := map[string]bool{}
 	g.machine.View(func() {
 		for _, a := range g.state.Attempts.All() {
-			if a.ID.Task().Job() == id {
-				old = append(old, a.ID)
-			}
+			mine[string(a.ID)] = true
 		}
 	})
 	root, err := os.OpenRoot(output)
@@ -249,14 +253,19 @@ func (g *Groom) dropOldParts(output string, id api.JobID) error {
 		return fmt.Errorf("open output: %w", err)
 	}
 	defer root.Close()
-	for _, a := range old {
-		if a.Task() == "" {
+	entries, err := fs.ReadDir(root.FS(), partsName)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read staging: %w", err)
+	}
+	for _, e := range entries {
+		a, err := api.ParseAttemptID(e.Name())
+		if err != nil || a.Task().Job() == id && !mine[e.Name()] {
 			continue
 		}
-		if _, err := root.Stat(filepath.Join(partsName, string(a))); err != nil {
-			continue
-		}
-		if err := root.RemoveAll(filepath.Join(partsName, string(a))); err != nil {
+		if err := root.RemoveAll(filepath.Join(partsName, e.Name())); err != nil {
 			return fmt.Errorf("remove old parts: %w", err)
 		}
 	}

@@ -43,9 +43,10 @@ func TestWhereAJobMayWrite(t *testing.T) {
 		{name: "not there yet"},
 		{name: "being marked by a task that is staged at the same moment", files: map[string]string{".groom.123": "", ".parts/a/x": ""}},
 		{name: "empty", files: map[string]string{"": ""}},
-		{name: "its own", files: map[string]string{".groom": string(outputJob) + "\n", "part-00000": "x"}},
-		{name: "left by a job without a result", files: map[string]string{".groom": string(outputOther) + "\n", ".parts/a/part": "x"}},
-		{name: "the result of another", files: map[string]string{".groom": string(outputOther) + "\n", "part-00000": "x"}, want: string(outputOther)},
+		{name: "its own", files: map[string]string{".groom": string(outputJob) + " \n", "part-00000": "x"}},
+		{name: "left by a job without a result", files: map[string]string{".groom": string(outputOther) + " \n", ".parts/a/part": "x"}},
+		{name: "the result of another", files: map[string]string{".groom": string(outputOther) + " \n", "part-00000": "x"}, want: string(outputOther)},
+		{name: "the result of a job with this id in another cluster", files: map[string]string{".groom": string(outputJob) + " c0ffee\n", "part-00000": "x"}, want: string(outputJob)},
 		{name: "somebody's files", files: map[string]string{"thesis.tex": "x"}, want: "not empty"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

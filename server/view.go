@@ -112,13 +112,13 @@ const stepsShown = 500
 // Job is one job with its tasks on this groom.
 func (g *Groom) Job(_ context.Context, name string) (api.JobDetail, error) {
 	var d api.JobDetail
-	found := false
+	found := 0
 	g.machine.View(func() {
 		for _, j := range g.state.Jobs.All() {
 			if string(j.ID) != name && j.Name != name {
 				continue
 			}
-			found = true
+			found++
 			d.JobView, d.SpecHash, d.TaskViews = g.jobView(j), j.Spec, nil
 			for _, i := range j.Local {
 				if t, ok := g.state.Tasks.Get(string(j.ID.Task(i))); ok {
@@ -127,8 +127,11 @@ func (g *Groom) Job(_ context.Context, name string) (api.JobDetail, error) {
 			}
 		}
 	})
-	if !found {
-		return d, api.Problemf(api.CodeNotFound, "this groom has no job %s", name)
+	switch {
+	case found == 0:
+		return d, api.Problemf(api.CodeNotFound, "this groom has no job %s", name).WithHint("groom job list")
+	case found > 1:
+		return d, api.Problemf(api.CodeConflict, "%d jobs are named %s", found, name).WithHint("groom job list tells their ids")
 	}
 	if _, spec, err := g.specOf(d.ID); err == nil {
 		d.Spec, d.Output = job.Mask(*spec), spec.Output

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"groom/api"
 )
@@ -40,7 +41,9 @@ func (d *decider) abandoning(o Abandoning) error {
 		}
 		p.Gone, p.Done, p.Stopped = true, p.Count, 0
 		j.Gone += left
-		d.say("%s of %s end without a word from groom %s, which is lost", tasks(left), j.ID, g.Name)
+		words := fmt.Sprintf("%s of %s end without a word from groom %s, which is lost", tasks(left), j.ID, g.Name)
+		d.say("%s", words)
+		j.Reason = clip(strings.TrimPrefix(j.Reason+"; "+words, "; "), reasonLimit)
 	}
 	d.judge(&j)
 	d.putJob(j)

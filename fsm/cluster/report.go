@@ -106,6 +106,9 @@ func (d *decider) blame(groom string) {
 
 // endOf tells the end of an attempt in words.
 func endOf(t Task, j Job, r api.Report) string {
+	if r.Counted && r.Outcome != nil && r.Outcome.Kind == api.Exited && r.Outcome.Code == 0 {
+		return fmt.Sprintf("%s: %s%s", t.ID, r.Outcome, api.NotDone)
+	}
 	switch {
 	case r.Outcome == nil:
 		return fmt.Sprintf("%s: %s", t.ID, r.Because)

@@ -254,6 +254,9 @@ func (s *State) Task(j Job, index int) Task {
 	if t.State != api.TaskLaunching {
 		return t
 	}
+	if at := j.at(index); at >= 0 && j.Places[at].Gone {
+		t.Outcome, t.Words = nil, "its groom is lost: what it ran is ended when the groom is back"
+	}
 	switch {
 	case j.State == api.JobQueued, j.at(index) < 0 && !j.State.Terminal():
 		t.State = api.TaskPending

@@ -54,7 +54,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{
 			"a port that is taken", append(agentArgs("--data", t.TempDir()), "--web-addr", taken.Addr().String()),
 			1,
-			[]string{"address already in use", "--web-addr"},
+			[]string{"address already in use", "-addr flags"},
 		},
 		{
 			"an address that others reach", append(agentArgs("--data", t.TempDir()), "--web-addr", "0.0.0.0:0"),
