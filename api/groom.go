@@ -206,4 +206,5 @@ const (
 	FoundLost   Finding = "lost"             // no exit record, and nothing alive
 	FoundUnborn Finding = "not-started"      // no process was ever made
 	FoundOrphan Finding = "orphan-killed"    // alive, but unknown to the tables
+	FoundLeft   Finding = "orphan-left"      // as before, and it could not be killed
 )

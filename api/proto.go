@@ -5,7 +5,7 @@ package api
 //
 //	GET  /v1/task        → TaskInfo
 //	POST /v1/ping        PingMessage → 204
-//	POST /v1/done        → 204      the task has nothing more to do; it should exit 0 now
+//	POST /v1/done        DoneMessage → 204      the task has nothing more to do; it should exit 0 now
 //	POST /v1/fail        FailMessage → 204
 //	POST /v1/stream      upgrade to frames (BSP): see frame.go
 //
@@ -46,6 +46,11 @@ type PingMessage struct {
 	Step     int              `json:"step"`
 	Progress float64          `json:"progress,omitempty"` // 0 to 1
 	Counters map[string]int64 `json:"counters,omitempty"`
+}
+
+// DoneMessage says that a task has nothing more to do.
+type DoneMessage struct {
+	Version int `json:"version"`
 }
 
 // FailKind is why a task gives up.

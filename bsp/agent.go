@@ -118,7 +118,9 @@ func (a *agent) task(ctx context.Context) (info api.TaskInfo, err error) {
 
 // done returns once the groom's journal holds it: whatever dies next, this attempt counts as done.
 func (a *agent) done(ctx context.Context) error {
-	err := a.insist(ctx, func(ctx context.Context) error { return a.client.Post(ctx, "/v1/done", struct{}{}, nil) })
+	err := a.insist(ctx, func(ctx context.Context) error {
+		return a.client.Post(ctx, "/v1/done", api.DoneMessage{Version: api.Version}, nil)
+	})
 	if err != nil {
 		return fmt.Errorf("report done: %w", err)
 	}

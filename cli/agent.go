@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -133,8 +132,7 @@ func (o *agentOptions) masterToken(cmd *cobra.Command) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// clear removes the journals, once somebody has said that they may go. What still runs is found as an orphan by the
-// start that follows, and killed. A kill halfway leaves one journal or none: both are a fresh start for what is gone.
+// clear empties the data directory, once somebody has said that it may.
 func (o *agentOptions) clear(cmd *cobra.Command) error {
 	if !o.yes {
 		fmt.Fprintf(cmd.ErrOrStderr(), "forget every job in %s, and kill what still runs? [y/N] ", o.data)
@@ -143,17 +141,7 @@ func (o *agentOptions) clear(cmd *cobra.Command) error {
 			return fail(exitFailed, errors.New("nothing was changed"), "add --yes to go on without being asked")
 		}
 	}
-	release, err := node.Hold(o.data)
-	if err != nil {
-		return err
-	}
-	defer release()
-	for _, sub := range []string{"groom", "master"} {
-		if err := os.RemoveAll(filepath.Join(o.data, sub)); err != nil {
-			return fmt.Errorf("clear tables: %w", err)
-		}
-	}
-	return nil
+	return node.Clear(cmd.Context(), o.data, o.localDirs, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
 }
 
 // stop asks the master to stop every job, and waits for this groom's processes to end. A second signal cuts it short.

@@ -57,7 +57,7 @@ func newJournalVerb(use, short string, args cobra.PositionalArgs, add func(*pfla
 		},
 	}
 	t.AddFlags(cmd.Flags())
-	cmd.Flags().StringVar(&of, "of", "", "groom or master, where a process has both")
+	cmd.Flags().StringVar(&of, "of", "", "groom or master, where a process has both (ls and info show both, show and state the groom's)")
 	if add != nil {
 		add(cmd.Flags())
 	}
@@ -101,6 +101,28 @@ func (l *living) info(ctx context.Context) ([]api.JournalInfo, error) {
 }
 
 func (l *living) page(ctx context.Context, of string, from, to uint64, limit int) ([]api.EntryView, error) {
+	if limit > 0 {
+		return l.ask(ctx, of, from, to, limit)
+	}
+	var all []api.EntryView
+	for from = max(from, 1); ; {
+		last := from + pageMost - 1
+		if to > 0 {
+			last = min(last, to)
+		}
+		page, err := l.ask(ctx, of, from, last, pageMost)
+		all = append(all, page...)
+		if err != nil || len(page) < pageMost || last == to {
+			return all, err
+		}
+		from = last + 1
+	}
+}
+
+// pageMost is what a process tells of its journal at once.
+const pageMost = 10_000
+
+func (l *living) ask(ctx context.Context, of string, from, to uint64, limit int) ([]api.EntryView, error) {
 	q := url.Values{"of": {of}, "from": {strconv.FormatUint(from, 10)}, "to": {strconv.FormatUint(to, 10)}, "limit": {strconv.Itoa(limit)}}
 	var page []api.EntryView
 	return page, l.c.Get(ctx, "/journal?"+q.Encode(), &page)
@@ -221,30 +243,58 @@ func newJournalLs() *cobra.Command {
 		asJSON.AddFlags(fs)
 		fs.Uint64Var(&from, "from", 0, "first index")
 		fs.Uint64Var(&to, "to", 0, "last index (default: the newest)")
-		fs.IntVar(&limit, "limit", 1000, "print the newest so many; 0 prints all")
+		fs.IntVar(&limit, "limit", 1000, "print the newest so many of each; 0 prints all")
 	}
 	return newJournalVerb("ls", "List entries, oldest first", cobra.NoArgs, add,
 		func(cmd *cobra.Command, r reader, of string, _ []string) error {
-			page, err := r.page(cmd.Context(), of, from, to, limit)
-			if err != nil {
+			if limit < 0 {
+				return usage(cmd, fmt.Errorf("--limit %d: want a number from 0", limit))
+			}
+			all := []string{of}
+			if of == "" {
+				infos, err := r.info(cmd.Context())
+				if err != nil {
+					return err
+				}
+				all = nil
+				for _, j := range infos {
+					all = append(all, j.Of)
+				}
+			}
+			for i, of := range all {
+				page, err := r.page(cmd.Context(), of, from, to, limit)
+				if err != nil {
+					return err
+				}
+				if i > 0 && !asJSON.on {
+					fmt.Fprintln(cmd.OutOrStdout())
+				}
+				if err := printEntries(cmd.OutOrStdout(), of, page, asJSON.on); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+}
+
+// printEntries lists entries: as lines of JSON, or as a table below the name of their journal.
+func printEntries(w io.Writer, of string, page []api.EntryView, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		for _, e := range page {
+			if err := enc.Encode(e); err != nil {
 				return err
 			}
-			if asJSON.on {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetEscapeHTML(false)
-				for _, e := range page {
-					if err := enc.Encode(e); err != nil {
-						return err
-					}
-				}
-				return nil
-			}
-			t := newListing(cmd.OutOrStdout(), "INDEX", "AT", "KIND", "BYTES", "WHAT WAS DECIDED")
-			for _, e := range page {
-				t.row(e.Index, when(e.At), e.Kind, e.Size, e.Words)
-			}
-			return t.flush()
-		})
+		}
+		return nil
+	}
+	fmt.Fprintf(w, "journal of the %s\n", of)
+	t := newListing(w, "INDEX", "AT", "KIND", "BYTES", "WHAT WAS DECIDED")
+	for _, e := range page {
+		t.row(e.Index, when(e.At), e.Kind, e.Size, e.Words)
+	}
+	return t.flush()
 }
 
 func newJournalShow() *cobra.Command {

@@ -167,6 +167,8 @@ func (d *decider) next(t *Task, j Job, a Attempt, place *Place) {
 	case t.Final != "": // stop, kill or failure of the job
 		d.turn(t, t.Final, "%s %s: the task is %s", a.ID, outcome, t.Final)
 		t.Final = ""
+	case a.End.Unproven:
+		d.turn(t, api.TaskFailed, "%s %s: no next try, since what is left of it might still run", a.ID, outcome)
 	case t.Epoch > a.Epoch: // rolled back: the newer epoch's attempt may start now
 		d.waiting(t, j, place, fmt.Sprintf("%s %s", a.ID, outcome))
 	case j.Type == api.BSP && success && a.Done:
@@ -175,8 +177,6 @@ func (d *decider) next(t *Task, j Job, a Attempt, place *Place) {
 		d.turn(t, api.TaskPending, "%s %s: waits for the master to recover the job", a.ID, outcome)
 	case success:
 		d.turn(t, api.TaskSucceeded, "%s exited with code 0", a.ID)
-	case a.End.Unproven:
-		d.turn(t, api.TaskFailed, "%s %s: no next try, since what is left of it might still run", a.ID, outcome)
 	case a.Counted && t.Failures >= j.Restart.Limit:
 		d.turn(t, api.TaskFailed, "%s %s: failure %d of %d, no try is left", a.ID, outcome, t.Failures, j.Restart.Limit)
 	case a.Counted:

@@ -58,6 +58,7 @@ type Master struct {
 	state     *cluster.State
 	machine   *table.Machine
 	journal   *journal.Journal
+	stories   *story.Teller
 	specs     *shelf
 	events    *story.Feed
 	grooms    *contacts
@@ -138,6 +139,7 @@ func (m *Master) recoverTables(ctx context.Context) error {
 		return fmt.Errorf("open journal: %w", err)
 	}
 	m.journal = j
+	m.stories = story.NewTeller(j.Entries, m.machine.Name(), m.machine.KindName)
 	m.closers = append(m.closers, j.Close, func() error { m.running.Wait(); return nil })
 	if m.safe() {
 		return nil

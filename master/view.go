@@ -15,7 +15,6 @@ import (
 	"groom/api"
 	"groom/fsm/cluster"
 	"groom/job"
-	"groom/story"
 	"groom/wire"
 )
 
@@ -182,7 +181,7 @@ func (m *Master) supersteps(ctx context.Context, j cluster.Job) []api.Superstep 
 }
 
 func (m *Master) story(id api.JobID, task api.TaskID) ([]api.EventView, error) {
-	return story.Of(m.journal.Entries, m.machine.Name(), m.machine.KindName, m.journal.Stats().Last, id, task)
+	return m.stories.Of(m.journal.Stats().Last, id, task)
 }
 
 // Task is one task with its attempts, as its groom tells them; without the groom it is what was reported.

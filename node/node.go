@@ -67,6 +67,7 @@ type Node struct {
 	Actions web.Actions
 
 	site    *web.Site
+	unserve func() error   // ends the pages
 	closers []func() error // what Close undoes, newest last
 }
 
@@ -112,15 +113,6 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	return n, nil
 }
 
-// Hold takes a data directory without starting anything in it, until it is released.
-func Hold(data string) (release func(), err error) {
-	h, err := home.Open(data)
-	if err != nil {
-		return nil, err
-	}
-	return func() { h.Close() }, nil
-}
-
 // guard refuses addresses that anybody on the network could reach.
 func guard(o Options) error {
 	addrs := []string{o.WebAddr}
@@ -163,13 +155,12 @@ func (n *Node) serveWeb(o Options, registry *prometheus.Registry) error {
 			o.Log.Error("serve pages", "err", err)
 		}
 	})
-	// Streams end first: the server's Close waits for no handler, but the handlers read what is closed after it.
-	n.closers = append(n.closers, func() error {
+	n.unserve = func() error {
 		n.site.Close()
 		err := srv.Close()
 		serving.Wait()
 		return err
-	})
+	}
 	return nil
 }
 
@@ -223,9 +214,14 @@ func (n *Node) cluster(o Options) cluster {
 	return &distant{masters: n.masters(o)}
 }
 
-// Close ends the process and leaves its tasks running, in the reverse order of Open.
+// Close ends the process and leaves its tasks running, in the reverse order of Open, but for the pages: they are first,
+// since they read what is closed after them.
 func (n *Node) Close() error {
 	var errs []error
+	if n.unserve != nil {
+		errs = append(errs, n.unserve())
+		n.unserve = nil
+	}
 	for i := len(n.closers) - 1; i >= 0; i-- {
 		errs = append(errs, n.closers[i]())
 	}

@@ -140,9 +140,16 @@ func (v *views) Task(ctx context.Context, id string) (api.TaskDetail, error) {
 	if err != nil {
 		return v.cluster.Task(ctx, id)
 	}
-	if d, err := v.cluster.Job(ctx, string(own.Job.ID)); err == nil {
-		own.Job = d.JobView
+	d, err := v.cluster.Job(ctx, string(own.Job.ID))
+	if err != nil {
+		return own, nil
 	}
+	for _, t := range d.TaskViews {
+		if t.ID == own.ID && t.GroomID != own.GroomID && t.GroomID != "" { // it moved on to another groom
+			return v.cluster.Task(ctx, id)
+		}
+	}
+	own.Job = d.JobView
 	return own, nil
 }
 

@@ -24,8 +24,8 @@ func (g *Groom) adopt(ctx context.Context) error {
 	g.machine.View(func() {
 		for _, a := range g.state.Attempts.All() {
 			known[a.ID] = true
-			g.tokens.add(g.taskToken(a.ID), a.ID)
 			if a.State != fsm.AttemptEnded {
+				g.tokens.add(g.taskToken(a.ID), a.ID)
 				living = append(living, a)
 			}
 		}
@@ -123,7 +123,10 @@ func (g *Groom) followProcesses(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-g.super.Events():
+		case e, ok := <-g.super.Events():
+			if !ok {
+				return
+			}
 			g.process(ctx, e)
 		}
 	}

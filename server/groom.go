@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,11 +66,14 @@ type Groom struct {
 	pulses  *pulses
 	tokens  *tokens
 	commits *busy
+	claims  *claims
 	steps   *stepFiles
 	events  *story.Feed
+	stories *story.Teller
 	link    *link
 
-	instructing sync.Mutex // directives are taken one at a time
+	instructing sync.Mutex  // directives are taken one at a time
+	unswept     atomic.Bool // a job was forgotten since the last sweep
 	kicks       chan struct{}
 	reports     chan struct{}
 
@@ -88,7 +92,7 @@ func Open(ctx context.Context, o Options) (_ *Groom, err error) {
 	g := &Groom{
 		o: o, log: o.Log, began: time.Now(), state: fsm.NewState(), hands: newHands(), pulses: newPulses(),
 		tokens:  &tokens{by: map[string]api.AttemptID{}},
-		commits: &busy{jobs: map[api.JobID]bool{}}, steps: newStepFiles(o.Home), events: story.NewFeed(), link: &link{},
+		commits: &busy{jobs: map[api.JobID]bool{}}, claims: newClaims(), steps: newStepFiles(o.Home), events: story.NewFeed(), link: &link{},
 		kicks: make(chan struct{}, 1), reports: make(chan struct{}, 1),
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -110,10 +114,15 @@ func Open(ctx context.Context, o Options) (_ *Groom, err error) {
 	if err := g.recoverTables(ctx); err != nil {
 		return nil, err
 	}
+	for _, c := range []prometheus.Collector{newMonitor(g), g.journal} {
+		if err := o.Registry.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
 	// 4. Living tasks reconnect; what the tables hold as alive is looked for, and the findings are journaled.
 	g.super = supervisor.New(supervisor.Options{Log: o.Log})
 	g.hub = barrier.New(barrier.Options{Log: o.Log, Dial: g.dialRoot, OnStep: g.stepped})
-	g.closers = append(g.closers, g.steps.close, g.super.Close, g.hub.Close)
+	g.closers = append(g.closers, g.steps.close, g.claims.close, g.super.Close, g.hub.Close)
 	if err := g.serveReports(); err != nil {
 		return nil, err
 	}
@@ -131,11 +140,6 @@ func Open(ctx context.Context, o Options) (_ *Groom, err error) {
 	// 6. The world may change the tables from here on.
 	if err := g.serveWorker(); err != nil {
 		return nil, err
-	}
-	for _, c := range []prometheus.Collector{newMonitor(g), g.journal} {
-		if err := o.Registry.Register(c); err != nil {
-			return nil, fmt.Errorf("register metrics: %w", err)
-		}
 	}
 	for _, work := range []func(context.Context){
 		g.followProcesses, g.reconcile, g.watchPings, g.watchDirs, g.enrol,
@@ -166,6 +170,7 @@ func (g *Groom) recoverTables(ctx context.Context) error {
 		return fmt.Errorf("open journal: %w", err)
 	}
 	g.journal = j
+	g.stories = story.NewTeller(j.Entries, g.machine.Name(), g.machine.KindName)
 	g.closers = append(g.closers, j.Close, func() error { g.running.Wait(); return nil })
 	if g.safe() {
 		return nil

@@ -45,7 +45,8 @@ func (g *Groom) instruct(ctx context.Context, d api.Directive) (api.DirectiveRep
 	}
 	reply.Index = index
 	if d.Kind == api.DirectiveForget {
-		g.running.Go(g.sweep)
+		g.unswept.Store(true)
+		g.kick()
 	}
 	return reply, nil
 }

@@ -27,7 +27,7 @@ func (g *Groom) launch(ctx context.Context, a fsm.Attempt) error {
 	}
 	dir := attemptDir(a)
 	work := filepath.Join(dir, "work")
-	if err := os.MkdirAll(work, 0o755); err != nil {
+	if err := os.MkdirAll(work, 0o700); err != nil {
 		return fmt.Errorf("make attempt directory: %w", err)
 	}
 	// A kill from here on leaves a directory without a lock: adoption takes the attempt as never started, and the

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,7 +62,11 @@ func (g *Groom) checkOutput(dir string, job api.JobID) error {
 	if len(results) > 0 {
 		return fmt.Errorf("output directory %s holds the result of %s; name another, or remove it", dir, other)
 	}
-	if string(owner) == g.ownerOf(other) && g.living(other) {
+	held, err := claimed(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("look for owner of output: %w", err)
+	}
+	if held {
 		return fmt.Errorf("output directory %s is being written to by %s; name another", dir, other)
 	}
 	return nil
@@ -71,19 +74,6 @@ func (g *Groom) checkOutput(dir string, job api.JobID) error {
 
 // ownerOf is what marks the output of a job: ids of jobs repeat from cluster to cluster.
 func (g *Groom) ownerOf(job api.JobID) string { return fmt.Sprintf("%s %s\n", job, g.Me().Cluster) }
-
-// living says that a task of the job may still run here.
-func (g *Groom) living(id api.JobID) bool {
-	living := false
-	g.machine.View(func() {
-		j, _ := g.state.Jobs.Get(string(id))
-		for _, i := range j.Local {
-			t, ok := g.state.Tasks.Get(string(id.Task(i)))
-			living = living || ok && !t.State.Terminal()
-		}
-	})
-	return living
-}
 
 // outputDir is where an attempt of a BSP job writes to.
 func outputDir(a fsm.Attempt, spec *api.JobSpec) string {
@@ -99,39 +89,12 @@ func (g *Groom) stageOutput(a fsm.Attempt, job fsm.Job, spec *api.JobSpec) error
 		return nil
 	}
 	if spec.Output != "" {
-		if err := g.checkOutput(spec.Output, job.ID); err != nil {
-			return err
-		}
-		if err := os.MkdirAll(spec.Output, 0o755); err != nil {
-			return fmt.Errorf("make output directory: %w", err)
-		}
-		if err := g.own(spec.Output, job.ID); err != nil {
+		if err := g.claim(spec.Output, job.ID); err != nil {
 			return err
 		}
 	}
 	if err := os.MkdirAll(outputDir(a, spec), 0o755); err != nil {
 		return fmt.Errorf("make output directory: %w", err)
-	}
-	return nil
-}
-
-// own marks the output as the job's. Tasks of one job do so at once, with the same text; a job that takes over from
-// one without a result replaces its mark. The name appears with its whole text or not at all.
-func (g *Groom) own(dir string, job api.JobID) error {
-	f, err := os.CreateTemp(dir, ownerName+".*")
-	if err != nil {
-		return fmt.Errorf("mark output: %w", err)
-	}
-	defer os.Remove(f.Name()) // gone already, unless the rename failed
-	_, err = f.WriteString(g.ownerOf(job))
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, ownerName))
-	}
-	if err != nil {
-		return fmt.Errorf("mark output: %w", err)
 	}
 	return nil
 }
@@ -238,14 +201,15 @@ func syncFile(path string) error {
 	return nil
 }
 
-// dropOldParts removes what ended attempts left in the staging directory: this groom's of earlier epochs, and those of
-// jobs that had the output before and ended without a result. What belongs to this job's tasks on other grooms is theirs
-// to remove; the last one removes the directory.
+// dropOldParts removes what this groom's attempts of ended epochs left in the staging directory. Those of other grooms
+// are theirs to remove; the last one removes the directory.
 func (g *Groom) dropOldParts(output string, id api.JobID) error {
-	mine := map[string]bool{}
+	var old []api.AttemptID
 	g.machine.View(func() {
 		for _, a := range g.state.Attempts.All() {
-			mine[string(a.ID)] = true
+			if a.ID.Task().Job() == id {
+				old = append(old, a.ID)
+			}
 		}
 	})
 	root, err := os.OpenRoot(output)
@@ -253,19 +217,8 @@ func (g *Groom) dropOldParts(output string, id api.JobID) error {
 		return fmt.Errorf("open output: %w", err)
 	}
 	defer root.Close()
-	entries, err := fs.ReadDir(root.FS(), partsName)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read staging: %w", err)
-	}
-	for _, e := range entries {
-		a, err := api.ParseAttemptID(e.Name())
-		if err != nil || a.Task().Job() == id && !mine[e.Name()] {
-			continue
-		}
-		if err := root.RemoveAll(filepath.Join(partsName, e.Name())); err != nil {
+	for _, a := range old {
+		if err := root.RemoveAll(filepath.Join(partsName, string(a))); err != nil {
 			return fmt.Errorf("remove old parts: %w", err)
 		}
 	}

@@ -19,7 +19,7 @@ const (
 // idleGroom is a groom with empty tables and without a life of its own.
 func idleGroom(t *testing.T) *Groom {
 	t.Helper()
-	g := &Groom{state: fsm.NewState(), log: slog.New(slog.DiscardHandler)}
+	g := &Groom{state: fsm.NewState(), log: slog.New(slog.DiscardHandler), claims: newClaims(), hands: newHands()}
 	g.machine = fsm.NewMachine(g.state, nil)
 	return g
 }
@@ -65,6 +65,38 @@ func TestWhereAJobMayWrite(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// While a job writes to an output no other gets it, be it of another groom; afterwards it is free again.
+func TestOutputHasOneOwner(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "output")
+	first, second := idleGroom(t), idleGroom(t)
+	for range 2 {
+		if err := first.claim(dir, outputJob); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stale := filepath.Join(dir, partsName, string(outputJob.Task(0).Attempt(1)), "part-00000")
+	put(t, stale, "half a result")
+	if err := second.claim(dir, outputOther); err == nil || !strings.Contains(err.Error(), string(outputJob)) {
+		t.Errorf("the output of a living job was given away: %v", err)
+	}
+	if err := second.claim(dir, outputJob); err != nil {
+		t.Errorf("the same job on another groom: %v", err)
+	}
+	if err := second.claims.close(); err != nil {
+		t.Fatal(err)
+	}
+	first.keepClaims(nil)
+	if err := second.claim(dir, outputOther); err != nil {
+		t.Errorf("the output of an ended job without a result: %v", err)
+	}
+	if _, err := os.Stat(stale); !os.IsNotExist(err) {
+		t.Errorf("staging of the ended job is still there: %v", err)
+	}
+	if err := second.claims.close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

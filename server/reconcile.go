@@ -17,8 +17,9 @@ type work struct {
 	unborn  []fsm.Attempt // intended, and asked to end before they were
 	orders  []fsm.Attempt // to be told to end
 	commits map[api.JobID][]int
-	rounds  []fsm.Job     // BSP jobs whose barriers are open
-	wait    time.Duration // until a backoff ends
+	rounds  []fsm.Job          // BSP jobs whose barriers are open
+	open    map[api.JobID]bool // BSP jobs with tasks that have not ended
+	wait    time.Duration      // until a backoff ends
 }
 
 // dueAtOnce bounds the tasks of one entry, which has to stay far below 64 KiB.
@@ -30,6 +31,7 @@ type hands struct {
 	launched map[api.AttemptID]bool
 	told     map[api.AttemptID]string // by whom the newest order is that the shim was told
 	rounds   map[api.JobID]int        // epochs begun
+	claimed  map[api.JobID]bool       // jobs whose outputs are held, as far as they have any
 	slots    chan struct{}            // bounds launches under way
 }
 
@@ -39,7 +41,7 @@ const launchesAtOnce = 4
 func newHands() *hands {
 	return &hands{
 		launched: map[api.AttemptID]bool{}, told: map[api.AttemptID]string{},
-		rounds: map[api.JobID]int{}, slots: make(chan struct{}, launchesAtOnce),
+		rounds: map[api.JobID]int{}, claimed: map[api.JobID]bool{}, slots: make(chan struct{}, launchesAtOnce),
 	}
 }
 
@@ -70,7 +72,7 @@ func (g *Groom) reconcile(ctx context.Context) {
 
 // derive compares the tables with what is in hand.
 func (g *Groom) derive() work {
-	w := work{commits: map[api.JobID][]int{}}
+	w := work{commits: map[api.JobID][]int{}, open: map[api.JobID]bool{}}
 	g.machine.View(func() {
 		for _, a := range g.state.Attempts.All() {
 			g.deriveAttempt(a, &w)
@@ -85,13 +87,29 @@ func (g *Groom) derive() work {
 			}
 		}
 		for _, j := range g.state.Jobs.All() {
+			if j.Type == api.BSP && open[j.ID] {
+				w.open[j.ID] = true
+			}
 			if j.Type == api.BSP && !j.Committed && open[j.ID] {
+				j.Local = g.peersHere(j)
 				w.rounds = append(w.rounds, j)
 			}
 		}
 		w.due, w.wait = g.state.Due(moment())
 	})
 	return w
+}
+
+// peersHere is the tasks that take part in the job's barriers here in its present epoch: of those that the groom ever
+// had, some may have been placed elsewhere since. It is called under View.
+func (g *Groom) peersHere(j fsm.Job) []int {
+	var here []int
+	for _, i := range j.Local {
+		if t, ok := g.state.Tasks.Get(string(j.ID.Task(i))); ok && t.Epoch == j.Epoch && !t.Moved {
+			here = append(here, i)
+		}
+	}
+	return here
 }
 
 func (g *Groom) deriveAttempt(a fsm.Attempt, w *work) {
@@ -126,6 +144,10 @@ func (g *Groom) carryOut(ctx context.Context, w work) (all bool) {
 		}
 		g.hands.told[a.ID] = a.Order.By
 	}
+	if g.unswept.Swap(false) {
+		g.sweep()
+	}
+	g.keepClaims(w.open)
 	g.openRounds(w.rounds)
 	for job, tasks := range w.commits {
 		g.commitOutput(ctx, job, tasks)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -17,8 +18,14 @@ import (
 	"groom/wire"
 )
 
-// reportLimit bounds the body of a task's report, in bytes.
-const reportLimit = 1 << 20
+// Bounds of what a task may report. Every heartbeat carries the counters of every task, and has a bound of its own.
+const (
+	reportLimit  = 1 << 20 // bytes of a body
+	pingLimit    = 16 << 10
+	counterLimit = 32
+)
+
+var counterName = regexp.MustCompile(`^[A-Za-z0-9_.:/-]{1,64}$`)
 
 // serveReports opens the task report server: on a unix socket, and on loopback for tasks that cannot use one.
 func (g *Groom) serveReports() error {
@@ -162,8 +169,16 @@ func (g *Groom) taskInfo(w http.ResponseWriter, _ *http.Request, a fsm.Attempt) 
 
 func (g *Groom) ping(w http.ResponseWriter, r *http.Request, a fsm.Attempt) error {
 	var m api.PingMessage
-	if err := wire.Read(r, reportLimit, &m); err != nil {
+	if err := wire.Read(r, pingLimit, &m); err != nil {
 		return err
+	}
+	if len(m.Counters) > counterLimit {
+		return api.Problemf(api.CodeInvalid, "%d counters: want %d at most", len(m.Counters), counterLimit)
+	}
+	for name := range m.Counters {
+		if !counterName.MatchString(name) {
+			return api.Problemf(api.CodeInvalid, "counter %q: want up to 64 letters, digits and _ . : / -", name)
+		}
 	}
 	g.pulses.beat(a.ID, m)
 	w.WriteHeader(http.StatusNoContent)
@@ -172,6 +187,10 @@ func (g *Groom) ping(w http.ResponseWriter, r *http.Request, a fsm.Attempt) erro
 
 // done is answered once the journal holds it: a task that hears it may exit 0 and counts as done whatever dies next.
 func (g *Groom) done(w http.ResponseWriter, r *http.Request, a fsm.Attempt) error {
+	var m api.DoneMessage
+	if err := wire.Read(r, pingLimit, &m); err != nil {
+		return err
+	}
 	if err := g.observe(r.Context(), fsm.Done{Attempt: a.ID}); err != nil {
 		return unavailable(err)
 	}

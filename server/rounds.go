@@ -66,10 +66,15 @@ func (g *Groom) dialRoot(ctx context.Context, root api.RootAddr, id api.JobID, e
 		"Connection": {"Upgrade"}, "Upgrade": {streamProtocol},
 		"Authorization": {"Bearer " + g.o.Home.Secret(secretName(id, epoch))},
 	}
+	// A root that accepts and does not answer must not hold the groom's end, or the next epoch's try.
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	_ = conn.SetDeadline(time.Now().Add(askPatience)) // a socket takes deadlines
 	stream, err := askUpgrade(conn, root.Worker, "/v1/barrier?"+q.Encode(), header)
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("join barrier: %w", err)
 	}
+	_ = conn.SetDeadline(time.Time{})
 	return stream, nil
 }

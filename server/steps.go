@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"groom/api"
@@ -20,8 +21,9 @@ type stepFiles struct {
 }
 
 type stepFile struct {
-	f     *os.File
-	lines int
+	f      *os.File
+	lines  int
+	recent []api.Superstep // the newest, so that looking at a run does not slow it down
 }
 
 // The file is cut to its newest half when it has maxSteps lines.
@@ -52,7 +54,19 @@ func (s *stepFiles) add(id api.JobID, step api.Superstep) error {
 		return fmt.Errorf("write superstep: %w", err)
 	}
 	file.lines++
+	file.remember(step)
 	return nil
+}
+
+// remember keeps the newest steps, each once.
+func (f *stepFile) remember(step api.Superstep) {
+	if n := len(f.recent); n > 0 && f.recent[n-1].Epoch == step.Epoch && f.recent[n-1].Step == step.Step {
+		return
+	}
+	if len(f.recent) == 2*stepsShown {
+		f.recent = append(f.recent[:0:0], f.recent[stepsShown:]...)
+	}
+	f.recent = append(f.recent, step)
 }
 
 // reopen opens the file for appending, cut to its newest half when it is full.
@@ -83,14 +97,18 @@ func (s *stepFiles) reopen(id api.JobID) (*stepFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open supersteps: %w", err)
 	}
-	s.open[id] = &stepFile{f: f, lines: len(steps)}
+	s.open[id] = &stepFile{f: f, lines: len(steps), recent: slices.Clone(steps[max(0, len(steps)-stepsShown):])}
 	return s.open[id], nil
 }
 
 // newest is the last n supersteps of a job, oldest first.
 func (s *stepFiles) newest(id api.JobID, n int) ([]api.Superstep, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	if file := s.open[id]; file != nil && (n <= stepsShown || len(file.recent) == file.lines) {
+		defer s.mu.Unlock()
+		return slices.Clone(file.recent[max(0, len(file.recent)-n):]), nil
+	}
+	s.mu.Unlock() // a file that is only read needs no lock: lines are appended whole, or cut by a rename
 	steps, err := s.read(id)
 	return steps[max(0, len(steps)-n):], err
 }

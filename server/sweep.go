@@ -24,7 +24,11 @@ func (g *Groom) killOrphans(ctx context.Context, known map[api.AttemptID]bool) (
 			return rows, err
 		}
 		for _, o := range found {
-			rows = append(rows, api.RecoveryRow{Attempt: o.ID, Finding: api.FoundOrphan, Pid: o.ShimPid, Words: o.Words})
+			row := api.RecoveryRow{Attempt: o.ID, Finding: api.FoundOrphan, Pid: o.ShimPid, Words: o.Words}
+			if !o.Killed {
+				row.Finding = api.FoundLeft
+			}
+			rows = append(rows, row)
 		}
 	}
 	return rows, nil
@@ -36,6 +40,12 @@ func (g *Groom) killOrphans(ctx context.Context, known map[api.AttemptID]bool) (
 func (g *Groom) sweep() {
 	g.instructing.Lock()
 	defer g.instructing.Unlock()
+	// The directories are listed before the rows are looked at. A row always comes before its directory, so one that is
+	// intended meanwhile is either not listed or has its row.
+	listed := make([][]fs.DirEntry, len(g.dirs))
+	for i, d := range g.dirs {
+		listed[i], _ = os.ReadDir(d.Attempts()) // a failed directory is swept when it is back, at the next start
+	}
 	attempts := map[api.AttemptID]bool{}
 	jobs := map[string]bool{}
 	g.machine.View(func() {
@@ -46,8 +56,8 @@ func (g *Groom) sweep() {
 			jobs[id], jobs[j.Spec] = true, true
 		}
 	})
-	for _, d := range g.dirs {
-		g.sweepDir(d.Attempts(), attempts)
+	for i, d := range g.dirs {
+		g.sweepDir(d.Attempts(), listed[i], attempts)
 	}
 	for _, sub := range []string{"specs", "secrets", "steps"} {
 		entries, err := os.ReadDir(g.o.Home.Path(sub))
@@ -68,16 +78,12 @@ func (g *Groom) sweep() {
 	}
 }
 
-func (g *Groom) sweepDir(dir string, owned map[api.AttemptID]bool) {
+func (g *Groom) sweepDir(dir string, entries []fs.DirEntry, owned map[api.AttemptID]bool) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return // a failed directory is swept when it is back, at the next start
+		return // as above
 	}
 	defer root.Close()
-	entries, err := fs.ReadDir(root.FS(), ".")
-	if err != nil {
-		return
-	}
 	for _, e := range entries {
 		id, err := api.ParseAttemptID(e.Name())
 		if err != nil || owned[id] {

@@ -227,7 +227,7 @@ func attemptView(a fsm.Attempt) api.AttemptView {
 
 // story is what the newest entries of the journal say of a job or a task, oldest first.
 func (g *Groom) story(id api.JobID, task api.TaskID) ([]api.EventView, error) {
-	return story.Of(g.journal.Entries, g.machine.Name(), g.machine.KindName, g.journal.Stats().Last, id, task)
+	return g.stories.Of(g.journal.Stats().Last, id, task)
 }
 
 // Journal is a page of the journal.

@@ -3,7 +3,6 @@
 package story
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -97,46 +96,4 @@ func about(c table.Change) (api.JobID, api.TaskID) {
 		return task.Job(), task
 	}
 	return "", ""
-}
-
-// Touches says whether an entry changed a row of the job, or of the task when one is named.
-func Touches(e *table.Entry, job api.JobID, task api.TaskID) bool {
-	for _, c := range e.Changes {
-		j, t := about(c)
-		if j == job && (task == "" || t == task) {
-			return true
-		}
-	}
-	return false
-}
-
-// How far back a page reads for the story of a job or a task, and how much of it is shown.
-const (
-	storyScanned = 20_000
-	storyShown   = 200
-)
-
-// Of is what the newest entries up to last say of a job, or of one task of it, oldest first.
-func Of(entries func(from, to uint64) iter.Seq2[journal.Entry, error], of string, kind func(uint16) string, last uint64,
-	job api.JobID, task api.TaskID,
-) ([]api.EventView, error) {
-	var told []api.EventView
-	from := uint64(1)
-	if last > storyScanned {
-		from = last - storyScanned
-	}
-	for e, err := range entries(from, last) {
-		if err != nil {
-			return nil, fmt.Errorf("read journal: %w", err)
-		}
-		if e.Own || !bytes.Contains(e.Body, []byte(strings.TrimPrefix(string(job), "job_"))) {
-			continue
-		}
-		d, err := table.DecodeEntry(e.Body)
-		if err != nil || !Touches(d, job, task) {
-			continue
-		}
-		told = append(told, api.EventView{Of: of, Index: e.Index, At: d.Now.Wall, Kind: kind(e.Kind), Words: d.Because})
-	}
-	return told[max(0, len(told)-storyShown):], nil
 }

@@ -160,7 +160,7 @@ func TestOf(t *testing.T) {
 		entry(t, 7, "a report of task 0", string(job1.Task(0))+"/3"),
 	}
 	told := func(job api.JobID, task api.TaskID) []string {
-		events, err := Of(source(all...), "groom", kind, 7, job, task)
+		events, err := NewTeller(source(all...), "groom", kind).Of(7, job, task)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +179,7 @@ func TestOf(t *testing.T) {
 	if got := told("", ""); got != nil {
 		t.Errorf("the story of no job: %v", got)
 	}
-	if _, err := Of(broken, "groom", kind, 7, job1, ""); err == nil {
+	if _, err := NewTeller(broken, "groom", kind).Of(7, job1, ""); err == nil {
 		t.Error("a journal that cannot be read has a story")
 	}
 }
@@ -197,7 +197,7 @@ func TestOfALongHistory(t *testing.T) {
 			}
 		}
 	}
-	events, err := Of(entries, "groom", kind, 100_000, job1, "")
+	events, err := NewTeller(entries, "groom", kind).Of(100_000, job1, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,5 +257,41 @@ func TestFeedDoesNotWait(t *testing.T) {
 	}
 	if e := <-f.Listen(t.Context(), n-10); e.ID != n-9 {
 		t.Errorf("it came back to event %d, want %d", e.ID, n-9)
+	}
+}
+
+// Asked again, it reads only what came since, and forgets the stories of jobs that nobody asks for.
+func TestTellerRemembers(t *testing.T) {
+	var from []uint64
+	entries := func(a, b uint64) iter.Seq2[journal.Entry, error] {
+		from = append(from, a)
+		return func(yield func(journal.Entry, error) bool) {
+			for i := a; i <= b; i++ {
+				if !yield(entry(t, i, fmt.Sprint("entry ", i), string(job1), string(job1.Task(int(i%2)))), nil) {
+					return
+				}
+			}
+		}
+	}
+	teller := NewTeller(entries, "groom", kind)
+	for _, last := range []uint64{3, 3, 5} {
+		got, err := teller.Of(last, job1, "")
+		if err != nil || len(got) != int(last) || got[last-1].Words != fmt.Sprint("entry ", last) {
+			t.Fatalf("up to %d: %v, %v", last, got, err)
+		}
+	}
+	if got, _ := teller.Of(5, job1, job1.Task(1)); len(got) != 3 {
+		t.Errorf("of task 1: %v", got)
+	}
+	if diff := cmp.Diff([]uint64{1, 4}, from); diff != "" {
+		t.Errorf("read from (-want +got):\n%s", diff)
+	}
+	for i := range storiesKept {
+		if _, err := teller.Of(5, api.NewJobID(time.Unix(0, 0), uint64(i+10)), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(teller.stories) != storiesKept || teller.stories[job1] != nil {
+		t.Errorf("%d stories kept", len(teller.stories))
 	}
 }

@@ -56,7 +56,7 @@ func (s *Supervisor) fork(ctx context.Context, a *attempt, spec Spec) error {
 	// Killed up to the fork: no claim, so the next start sees that nothing ran. What is left is the directory.
 	fault.Point("supervisor.before-mkdir")
 	for _, dir := range []string{ctl.Work, ctl.Log} {
-		if err := os.MkdirAll(filepath.Join(spec.Dir, dir), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(spec.Dir, dir), 0o700); err != nil {
 			return fmt.Errorf("make %s: %w", dir, err)
 		}
 	}

@@ -104,7 +104,7 @@ func mark(state any) string {
 		return "✓"
 	case "failed", "lost", "safe-mode", "nospace":
 		return "✗"
-	case "killed", "orphan-killed":
+	case "killed", "orphan-killed", "orphan-left":
 		return "⊘"
 	case "running":
 		return "▶"

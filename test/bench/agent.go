@@ -149,7 +149,7 @@ func agentRows(bin, dir string, idle time.Duration) ([]row, error) {
 		}
 		starts = append(starts, time.Since(began))
 	}
-	defer func() { _, _ = a.groom("job", "kill", job) }() // the agent is killed after this
+	defer func() { _ = a.end(job) }() // the agent is killed after this
 	rows = append(rows, row{
 		what: "50 tasks started, each journaled", goal: "<= 250ms", met: median(starts) <= 250*time.Millisecond,
 		got: median(starts).Round(time.Millisecond).String(), beside: "from `groom job submit` to the last process seen running",

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"groom/api"
+	"groom/fault"
 )
 
 // graph writes a graph whose ranks take some rounds to settle: a ring with chords and a few dangling vertices.
@@ -261,4 +263,74 @@ func TestMasterAndTwoGrooms(t *testing.T) {
 	if !strings.Contains(out, "succeeded") {
 		t.Errorf("job status at a groom:\n%s", out)
 	}
+}
+
+// The groom is killed at each point around the commit of an output, and right after its first file: the next start goes
+// on, and the result is the same.
+func TestKilledAroundTheCommit(t *testing.T) {
+	for _, point := range []string{"server.before-move", "server.before-move#2", "server.before-committed", "home.before-rename"} {
+		t.Run(point, func(t *testing.T) {
+			output := filepath.Join(t.TempDir(), "ranks")
+			a := start(t, t.TempDir(), agentArgs()...)
+			a.kill9()
+			a.env = []string{fault.Env + "=" + point}
+			a.launch()
+			a.env = nil
+			file := pagerank(t, 3, 30, output, "")
+			out, code := a.try("job", "submit", "--request", "once", file)
+			if code != 0 && !strings.HasPrefix(point, "home.") { // there the groom dies before it can answer
+				t.Fatalf("submit: exit %d: %s", code, out)
+			}
+			a.await("the groom dies", func() bool { return !a.running() })
+			a.launch()
+			// Whoever had no answer asks again, and it is the same job.
+			var s api.Submission
+			if err := json.Unmarshal([]byte(a.groom("job", "submit", "--request", "once", "--json", file)), &s); err != nil {
+				t.Fatal(err)
+			}
+			id := s.Job
+			a.await("the job succeeds", func() bool { return a.job(id).State == api.JobSucceeded })
+			sameRanks(t, ranks(t, output), expected(t, 30))
+			if _, err := os.Stat(filepath.Join(output, ".parts")); !os.IsNotExist(err) {
+				t.Errorf("staging is left behind: %v", err)
+			}
+		})
+	}
+}
+
+// A groom is lost and another takes its tasks: the groom that stays keeps some of its own and not others, and the job
+// goes on to its end.
+func TestGroomLostAndAnotherTakesItsTasks(t *testing.T) {
+	m := start(t, t.TempDir(), "master", "--master-addr", "127.0.0.1:0", "--web-addr", "127.0.0.1:0")
+	join := func(name string) *agent {
+		return start(t, t.TempDir(), agentArgs("--name", name, "--masters", kept(t, m.data)["master"],
+			"--master-token-file", filepath.Join(m.data, "token"), "--max-tasks", "2")...)
+	}
+	ready := func(n int) {
+		m.await("grooms are ready", func() bool {
+			var nodes []api.NodeView
+			m.get("/nodes", &nodes)
+			ready := 0
+			for _, node := range nodes {
+				if node.State == "ready" {
+					ready++
+				}
+			}
+			return ready == n
+		})
+	}
+	north := join("north")
+	join("south")
+	ready(2)
+	output := filepath.Join(t.TempDir(), "ranks")
+	id := m.submit(pagerank(t, 4, longRun, output, "shared_dir: /\n"))
+	before := inTheMiddle(m, id)
+	north.kill9()
+	killAttempts(t, north.data)
+	join("east")
+	m.await("the job succeeds", func() bool { return m.job(id).State == api.JobSucceeded })
+	if d := m.job(id); d.Epoch <= before.Epoch {
+		t.Errorf("epoch %d, was %d", d.Epoch, before.Epoch)
+	}
+	sameRanks(t, ranks(t, output), expected(t, longRun))
 }

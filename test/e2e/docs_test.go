@@ -148,3 +148,27 @@ func TestMainJob(t *testing.T) {
 	}
 	t.Logf("%s", out)
 }
+
+// Every link of README and docs that points into the tree leads somewhere.
+func TestLinksOfTheDocs(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#: ]+)\)`)
+	var docs []string
+	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../*/DESIGN.md", "../../*/*/DESIGN.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs = append(docs, found...)
+	}
+	for _, doc := range docs {
+		b, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllSubmatch(b, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(doc), string(m[1]))); err != nil {
+				t.Errorf("%s: %v", doc, err)
+			}
+		}
+	}
+}

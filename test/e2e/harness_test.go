@@ -48,6 +48,7 @@ type agent struct {
 	data string
 	out  *bytes.Buffer
 	args []string
+	env  []string // beside the test's own
 	done chan struct{}
 }
 
@@ -74,6 +75,7 @@ func (a *agent) launch() {
 	os.Remove(filepath.Join(a.data, "ready"))
 	a.out = new(bytes.Buffer)
 	a.cmd = exec.Command(filepath.Join(bin, "groom"), append(a.args, "--data", a.data)...)
+	a.cmd.Env = append(os.Environ(), a.env...)
 	a.cmd.Stdout, a.cmd.Stderr = a.out, a.out
 	a.done = make(chan struct{})
 	if err := a.cmd.Start(); err != nil {
