@@ -5,9 +5,9 @@
 //	main ── cli ── node ──┬── web        pages, JSON twins, one event stream
 //	         │            ├── master     the BSPMaster ───┐
 //	         │            └── server     the GroomServer ─┼── fsm, fsm/cluster   decide, record
-//	         │                 │                          ├── journal            bbolt + raft
-//	         │                 ├── server/barrier         └── wire ── api        messages
-//	         │                 ├── server/disk, home
+//	         │                 │                          ├── journal, story     bbolt + raft, told in words
+//	         │                 ├── server/barrier         ├── server/home        the data directory
+//	         │                 ├── server/disk            └── wire ── api        messages
 //	         └── job           └── supervisor ── supervisor/shim
 //
 // This binary is also the shim of every task: package supervisor/shim takes over in its init when it was started as

@@ -201,10 +201,11 @@ type Finding string
 
 // The findings.
 const (
-	FoundAlive  Finding = "adopted"          // its shim lives; watched again
-	FoundEnded  Finding = "ended-while-away" // it left an exit record
-	FoundLost   Finding = "lost"             // no exit record, and nothing alive
-	FoundUnborn Finding = "not-started"      // no process was ever made
-	FoundOrphan Finding = "orphan-killed"    // alive, but unknown to the tables
-	FoundLeft   Finding = "orphan-left"      // as before, and it could not be killed
+	FoundAlive   Finding = "adopted"          // its shim lives; watched again
+	FoundEnded   Finding = "ended-while-away" // it left an exit record
+	FoundLost    Finding = "lost"             // no exit record, and nothing alive
+	FoundUnborn  Finding = "not-started"      // no process was ever made
+	FoundOrphan  Finding = "orphan-killed"    // alive, but unknown to the tables
+	FoundUnknown Finding = "unknown"          // could not be looked for; it is tried again
+	FoundLeft    Finding = "orphan-left"      // as before, and it could not be killed
 )

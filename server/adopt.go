@@ -43,10 +43,15 @@ func (g *Groom) adopt(ctx context.Context) error {
 		})
 	}
 	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
+	for i, err := range errs {
+		if err == nil {
+			continue
 		}
+		// A disk that cannot be read says nothing of the attempt. The groom starts without knowing; nothing follows the
+		// attempt before it is settled.
+		g.log.Error("adopt; trying again", "attempt", living[i].ID, "err", err)
+		rows[i] = api.RecoveryRow{Attempt: living[i].ID, Finding: api.FoundUnknown, Words: "could not be looked for yet: " + err.Error()}
+		g.unsettled = append(g.unsettled, living[i])
 	}
 	orphans, err := g.killOrphans(ctx, known)
 	if err != nil {
@@ -66,6 +71,25 @@ func (g *Groom) adopt(ctx context.Context) error {
 
 // rounded is a duration for people.
 func rounded(d time.Duration) api.Duration { return api.Duration(d.Round(10 * time.Microsecond)) }
+
+// settleLater looks again for an attempt that could not be looked for at the start.
+func (g *Groom) settleLater(ctx context.Context, a fsm.Attempt) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settleEvery):
+		}
+		row, err := g.adoptOne(ctx, a)
+		if err == nil {
+			g.log.Info("settled", "attempt", a.ID, "finding", row.Finding, "words", row.Words)
+			return
+		}
+		g.log.Error("adopt; trying again", "attempt", a.ID, "err", err)
+	}
+}
+
+const settleEvery = 5 * time.Second
 
 // adoptOne looks for one attempt. What it finds dead is recorded at once, which may intend the next attempt.
 func (g *Groom) adoptOne(ctx context.Context, a fsm.Attempt) (api.RecoveryRow, error) {

@@ -81,6 +81,8 @@ type Groom struct {
 	report net.Listener // the same on loopback
 	worker net.Listener // nil when the only master is in this process
 
+	unsettled []fsm.Attempt // could not be looked for when the groom started
+
 	stop    context.CancelFunc
 	running sync.WaitGroup // what works on the tables
 	closers []func() error // what Close undoes, newest last
@@ -145,6 +147,9 @@ func Open(ctx context.Context, o Options) (_ *Groom, err error) {
 		g.followProcesses, g.reconcile, g.watchPings, g.watchDirs, g.enrol,
 	} {
 		g.running.Go(func() { work(life) })
+	}
+	for _, a := range g.unsettled {
+		g.running.Go(func() { g.settleLater(life, a) })
 	}
 	return g, nil
 }
