@@ -25,7 +25,7 @@ const (
 	counterLimit = 32
 )
 
-var counterName = regexp.MustCompile(`^[A-Za-z0-9_.:/-]{1,64}$`)
+var counterName = regexp.MustCompile(`^[A-Za-z0-9_.:/-][A-Za-z0-9 _.:/-]{0,63}$`)
 
 // serveReports opens the task report server: on a unix socket, and on loopback for tasks that cannot use one.
 func (g *Groom) serveReports() error {
@@ -172,16 +172,25 @@ func (g *Groom) ping(w http.ResponseWriter, r *http.Request, a fsm.Attempt) erro
 	if err := wire.Read(r, pingLimit, &m); err != nil {
 		return err
 	}
-	if len(m.Counters) > counterLimit {
-		return api.Problemf(api.CodeInvalid, "%d counters: want %d at most", len(m.Counters), counterLimit)
-	}
-	for name := range m.Counters {
-		if !counterName.MatchString(name) {
-			return api.Problemf(api.CodeInvalid, "counter %q: want up to 64 letters, digits and _ . : / -", name)
-		}
+	if err := checkCounters(m.Counters); err != nil {
+		m.Counters = nil
+		g.pulses.beat(a.ID, m) // it lives, whatever it counts
+		return err
 	}
 	g.pulses.beat(a.ID, m)
 	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func checkCounters(counters map[string]int64) error {
+	if len(counters) > counterLimit {
+		return api.Problemf(api.CodeInvalid, "%d counters: want %d at most", len(counters), counterLimit)
+	}
+	for name := range counters {
+		if !counterName.MatchString(name) {
+			return api.Problemf(api.CodeInvalid, "counter %q: want up to 64 letters, digits, spaces and _ . : / -", name)
+		}
+	}
 	return nil
 }
 

@@ -192,6 +192,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"report for another attempt", ping, "Bearer " + own[api.EnvToken], `{"version":1}`, map[string]string{"Groom-Attempt": other[api.EnvAttempt]}, 403},
 		{"report of an unknown version", ping, "Bearer " + own[api.EnvToken], `{"version":99}`, nil, 426},
 		{"report beyond the limit", ping, "Bearer " + own[api.EnvToken], huge, nil, 413},
+		{"counters beyond the limit", ping, "Bearer " + own[api.EnvToken], `{"version":1,"counters":{"<<":1}}`, nil, 400},
 		{"report as it should be", ping, "Bearer " + own[api.EnvToken], `{"version":1}`, nil, 204},
 		{"directive without the worker's token", "http://" + addrs["worker"] + "/v1/directives", good, `{"version":1}`, nil, 401},
 	} {
