@@ -54,6 +54,21 @@ func (b *browser) await(expression string) {
 	b.do("await "+expression, chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(20*time.Second)))
 }
 
+// arrive waits until an expression is true of the page that is on its way: while one page gives way to the next there is
+// none to ask.
+func (b *browser) arrive(expression string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		there, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](expression))
+		if err == nil && there {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("%s: %v", expression, err)
+		}
+	}
+}
+
 func eval[T any](b *browser, expression string) T {
 	b.t.Helper()
 	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression))
@@ -177,7 +192,7 @@ func TestBrowserLoginAndStop(t *testing.T) {
 	b.click(`a[href^="/login"]`)
 	b.do("log in", chromedp.SendKeys(chromedp.CSS("input[name=token]"), token+"\r"), chromedp.WaitReady(chromedp.CSS(`form[action$="/stop"]`)))
 	b.picture("task")
-	eval[int](b, `window.confirm = () => true; 1`)
+	eval[int](b, `window.confirm = () => true; window.before = true; 1`)
 	b.click(`form[action$="/stop"] button`)
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		w.mu.Lock()
@@ -191,6 +206,8 @@ func TestBrowserLoginAndStop(t *testing.T) {
 		}
 		b.do("look again", chromedp.WaitReady(chromedp.CSS("main")))
 	}
+	// The form leads back to its page; a visit before that would be cut off by it.
+	b.arrive(`window.before === undefined && document.readyState === "complete"`)
 	b.visit("/journal")
 	b.picture("journal")
 	b.visit("/journal/77?of=master")
