@@ -105,8 +105,11 @@ func (g *Groom) adoptOne(ctx context.Context, a fsm.Attempt) (api.RecoveryRow, e
 	var o fsm.Observation
 	switch {
 	case f.Kind == api.FoundAlive:
-		if job, spec, err := g.specOf(a.ID.Task().Job()); err == nil {
+		job, spec, err := g.specOf(a.ID.Task().Job())
+		if err == nil {
 			g.pulses.watch(a.ID, job, spec)
+		} else { // it runs on, watched by its process alone
+			g.log.Error("read spec; pings are not watched", "attempt", a.ID, "err", err)
 		}
 		if a.State != fsm.AttemptIntended || f.Pid == 0 {
 			return row, nil

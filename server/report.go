@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"groom/api"
@@ -67,13 +68,23 @@ func (g *Groom) shorten(path string) (string, error) {
 		return path, nil
 	}
 	link := filepath.Join(os.TempDir(), "groom-"+g.o.Home.ID)
-	if target, err := os.Readlink(link); err != nil || target != g.o.Home.Dir {
-		_ = os.Remove(link)
+	if target, err := os.Readlink(link); err != nil || target != g.o.Home.Dir || !mine(link) {
+		_ = os.Remove(link) // of another user it stays, and the next line fails
 		if err := os.Symlink(g.o.Home.Dir, link); err != nil {
 			return "", fmt.Errorf("shorten path of socket: %w", err)
 		}
 	}
 	return filepath.Join(link, filepath.Base(path)), nil
+}
+
+// mine says that a link is this user's own: whoever owns it could point it elsewhere later.
+func mine(link string) bool {
+	info, err := os.Lstat(link)
+	if err != nil {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
 }
 
 // serve answers on listeners until the groom is closed.
