@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"groom/api"
@@ -39,7 +38,7 @@ func (m *Master) routes() http.Handler {
 		nodes, err := m.Nodes(r.Context())
 		wire.Answer(w, nodes, err)
 	})
-	mux.HandleFunc("GET /v1/logs", m.logs)
+	mux.HandleFunc("GET /v1/logs", wire.Logs(m.Logs))
 	return wire.Guard(m.o.Home.Token, mux)
 }
 
@@ -54,26 +53,6 @@ func post[M, R any](f func(context.Context, M) (R, error)) http.HandlerFunc {
 		reply, err := f(r.Context(), message)
 		wire.Answer(w, reply, err)
 	}
-}
-
-func (m *Master) logs(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	id, err := api.ParseAttemptID(q.Get("attempt"))
-	if err != nil {
-		wire.Answer(w, nil, api.Problemf(api.CodeInvalid, "%v", err))
-		return
-	}
-	offset, err := strconv.ParseInt(q.Get("offset"), 10, 64)
-	if err != nil && q.Get("offset") != "" {
-		wire.Answer(w, nil, api.Problemf(api.CodeInvalid, "offset %q: want a number of bytes", q.Get("offset")))
-		return
-	}
-	chunks, err := m.Logs(r.Context(), id, q.Get("stream"), offset, q.Get("follow") == "1")
-	if err != nil {
-		wire.Answer(w, nil, err)
-		return
-	}
-	wire.AnswerLines(w, chunks)
 }
 
 // Submit takes a job. The same request id answers the same job, however often it is handed in.

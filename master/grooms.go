@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"groom/api"
+	"groom/clock"
 	"groom/fsm/cluster"
 	"groom/wire"
 )
@@ -38,7 +39,7 @@ func newContacts() *contacts { return &contacts{by: map[string]*contact{}} }
 func (c *contacts) expect(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.by[id] = &contact{seen: bootTime()}
+	c.by[id] = &contact{seen: clock.Boot()}
 }
 
 // heard takes a groom's status, and returns the one before. ok is false for a groom that has to register first.
@@ -49,14 +50,14 @@ func (c *contacts) heard(s api.GroomStatus) (before api.GroomStatus, ok bool) {
 	if k == nil || k.client == nil || k.status.Incarnation != s.Incarnation {
 		return before, false
 	}
-	before, k.status, k.seen, k.wall = k.status, s, bootTime(), time.Now().UTC()
+	before, k.status, k.seen, k.wall = k.status, s, clock.Boot(), time.Now().UTC()
 	return before, true
 }
 
 func (c *contacts) registered(s api.GroomStatus, client *wire.Client, remote bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.by[s.ID] = &contact{client: client, remote: remote, status: s, seen: bootTime(), wall: time.Now().UTC()}
+	c.by[s.ID] = &contact{client: client, remote: remote, status: s, seen: clock.Boot(), wall: time.Now().UTC()}
 }
 
 // get is a copy of what is known.
@@ -89,7 +90,7 @@ func (c *contacts) silent(lease time.Duration) []string {
 	defer c.mu.Unlock()
 	var ids []string
 	for id, k := range c.by {
-		if bootTime()-k.seen > lease {
+		if clock.Boot()-k.seen > lease {
 			ids = append(ids, id)
 		}
 	}
@@ -133,13 +134,13 @@ type living struct {
 func (m *Master) watchLeases(ctx context.Context) {
 	tick := time.NewTicker(m.o.beat)
 	defer tick.Stop()
-	for last := bootTime(); ; {
+	for last := clock.Boot(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		now := bootTime()
+		now := clock.Boot()
 		if late := now - last - m.o.beat; late > m.o.beat {
 			m.grooms.forgive(late)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"groom/clock"
 	"groom/fsm/cluster"
 )
 
@@ -76,7 +77,7 @@ func (m *Master) named() []string {
 // derive reads from the tables what is due.
 func (m *Master) derive() work {
 	var w work
-	present, now := m.grooms.present(), moment()
+	present, now := m.grooms.present(), clock.Now()
 	m.machine.View(func() { w.decide, w.wait = m.state.Due(present, now) })
 	for _, id := range present {
 		_, ok, wait := m.next(id)

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"groom/api"
+	"groom/clock"
 	"groom/fsm/cluster"
 	"groom/fsm/table"
 	"groom/journal"
@@ -146,7 +147,7 @@ func (m *Master) recoverTables(ctx context.Context) error {
 	}
 	raw := make([]byte, 8)
 	_, _ = rand.Read(raw) // never fails
-	booted := cluster.Booted{Cluster: hex.EncodeToString(raw), Name: m.o.Name, BootID: bootID(), Build: m.o.Build}
+	booted := cluster.Booted{Cluster: hex.EncodeToString(raw), Name: m.o.Name, BootID: clock.BootID(), Build: m.o.Build}
 	if _, err := m.observe(ctx, booted); err != nil {
 		return fmt.Errorf("record start: %w", err)
 	}

@@ -3,16 +3,11 @@ package master
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"os"
 	"strings"
-	"sync"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"groom/api"
+	"groom/clock"
 	"groom/fsm/cluster"
 	"groom/fsm/table"
 	"groom/journal"
@@ -22,7 +17,7 @@ import (
 // again when another entry was faster. It returns the index of the entry, 0 when there was nothing to record.
 func (m *Master) observe(ctx context.Context, o cluster.Observation) (uint64, error) {
 	for {
-		now, seed := moment(), rand.Uint64()
+		now, seed := clock.Now(), rand.Uint64()
 		var dec cluster.Decision
 		var err error
 		m.machine.View(func() { dec, err = cluster.Decide(m.state, o, now, seed) })
@@ -63,22 +58,3 @@ func problem(err error) error {
 	}
 	return err
 }
-
-// moment is the present on both clocks.
-func moment() api.Moment {
-	return api.Moment{Wall: time.Now().UTC().Round(0), Boot: bootTime(), ID: bootID()}
-}
-
-// bootTime runs on while the host sleeps, and never steps.
-func bootTime() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic(fmt.Sprintf("read boot clock: %v", err)) // every Linux that groom runs on has it
-	}
-	return time.Duration(ts.Nano())
-}
-
-var bootID = sync.OnceValue(func() string {
-	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // without it, deadlines go by the wall clock
-	return strings.TrimSpace(string(b))
-})

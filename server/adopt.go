@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"groom/api"
+	"groom/clock"
 	"groom/fsm"
 	"groom/supervisor"
 )
@@ -114,7 +115,7 @@ func (g *Groom) adoptOne(ctx context.Context, a fsm.Attempt) (api.RecoveryRow, e
 		if a.State != fsm.AttemptIntended || f.Pid == 0 {
 			return row, nil
 		}
-		o = fsm.Started{Attempt: a.ID, Pid: f.Pid, ShimPid: f.ShimPid, At: moment()}
+		o = fsm.Started{Attempt: a.ID, Pid: f.Pid, ShimPid: f.ShimPid, At: clock.Now()}
 	default:
 		end := endOf(f.Exit)
 		row.Outcome = &end.Outcome
@@ -133,7 +134,7 @@ func (g *Groom) adoptOne(ctx context.Context, a fsm.Attempt) (api.RecoveryRow, e
 
 // endOf is an exit record as the tables keep it.
 func endOf(x *supervisor.Exit) fsm.End {
-	at := moment()
+	at := clock.Now()
 	if !x.EndedAt.IsZero() {
 		at = momentAt(x.EndedAt)
 	}
@@ -172,6 +173,6 @@ func (g *Groom) process(ctx context.Context, e supervisor.Event) {
 
 // momentAt is a wall clock reading of this boot as a moment.
 func momentAt(at time.Time) api.Moment {
-	now := moment()
+	now := clock.Now()
 	return now.Add(at.Sub(now.Wall))
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"groom/api"
+	"groom/clock"
 	"groom/fsm"
 	"groom/fsm/table"
 	"groom/journal"
@@ -30,7 +31,7 @@ func (g *Groom) observe(ctx context.Context, o fsm.Observation) error {
 // observeAt returns the index of the entry as well, 0 when there was nothing to record.
 func (g *Groom) observeAt(ctx context.Context, o fsm.Observation) (uint64, error) {
 	for {
-		now, seed := moment(), rand.Uint64()
+		now, seed := clock.Now(), rand.Uint64()
 		var dec fsm.Decision
 		var err error
 		g.machine.View(func() { dec, err = fsm.Decide(g.state, o, now, seed) })
@@ -101,34 +102,15 @@ type host struct {
 	PIDNS  uint64
 }
 
-// moment is the present on both clocks.
-func moment() api.Moment {
-	return api.Moment{Wall: time.Now().UTC().Round(0), Boot: bootTime(), ID: bootID()}
-}
-
-func bootTime() time.Duration {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		panic(fmt.Sprintf("read boot clock: %v", err)) // every Linux that groom runs on has it
-	}
-	return time.Duration(ts.Nano())
-}
-
-var bootID = func() func() string {
-	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id") // thisHost reports the error
-	id := strings.TrimSpace(string(b))
-	return func() string { return id }
-}()
-
 func thisHost() (host, error) {
-	if bootID() == "" {
+	if clock.BootID() == "" {
 		return host{}, errors.New("read boot id: /proc/sys/kernel/random/boot_id cannot be read")
 	}
 	var st syscall.Stat_t
 	if err := syscall.Stat("/proc/self/ns/pid", &st); err != nil {
 		return host{}, fmt.Errorf("read pid namespace: %w", err)
 	}
-	return host{BootID: bootID(), PIDNS: st.Ino}, nil
+	return host{BootID: clock.BootID(), PIDNS: st.Ino}, nil
 }
 
 func hostStatus() api.HostStatus {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"groom/api"
+	"groom/clock"
 	"groom/fsm"
 )
 
@@ -35,7 +36,7 @@ func newPulses() *pulses {
 // watch begins the window of an attempt that was launched or adopted.
 func (p *pulses) watch(id api.AttemptID, job fsm.Job, spec *api.JobSpec) {
 	p.mu.Lock()
-	p.by[id] = &pulse{ping: spec.Ping, watched: job.Pings, since: bootTime(), PingMessage: api.PingMessage{Step: -1}}
+	p.by[id] = &pulse{ping: spec.Ping, watched: job.Pings, since: clock.Boot(), PingMessage: api.PingMessage{Step: -1}}
 	p.mu.Unlock()
 	select {
 	case p.wake <- struct{}{}:
@@ -54,7 +55,7 @@ func (p *pulses) beat(id api.AttemptID, m api.PingMessage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if x, ok := p.by[id]; ok {
-		x.first, x.since, x.at, x.PingMessage = true, bootTime(), time.Now(), m
+		x.first, x.since, x.at, x.PingMessage = true, clock.Boot(), time.Now(), m
 	}
 }
 
@@ -133,13 +134,13 @@ func (g *Groom) watchPings(ctx context.Context) {
 			}
 			continue
 		}
-		began := bootTime()
+		began := clock.Boot()
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(period):
 		}
-		now := bootTime() // runs on while the host sleeps, and never steps
+		now := clock.Boot() // runs on while the host sleeps, and never steps
 		if late := now - began - period; late > period {
 			g.pulses.forgive(late)
 		}

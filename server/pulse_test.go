@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"groom/api"
+	"groom/clock"
 	"groom/fsm"
 )
 
@@ -18,7 +19,7 @@ func watched(p api.Ping) *pulses {
 
 func TestSilence(t *testing.T) {
 	ping := api.Ping{Period: api.Duration(time.Second), Missed: 6, First: 10}
-	began := bootTime()
+	began := clock.Boot()
 	for _, c := range []struct {
 		name   string
 		beat   bool
@@ -50,7 +51,7 @@ func TestSilence(t *testing.T) {
 func TestWhoNeedNotPing(t *testing.T) {
 	p := newPulses()
 	p.watch(pulseID, fsm.Job{}, &api.JobSpec{Ping: api.Ping{Period: api.Duration(time.Second), Missed: 1, First: 1}})
-	if got := p.silent(bootTime() + time.Hour); len(got) != 0 {
+	if got := p.silent(clock.Boot() + time.Hour); len(got) != 0 {
 		t.Errorf("silent: %v", got)
 	}
 	if got := p.period(); got != 0 {
@@ -66,7 +67,7 @@ func TestWhoNeedNotPing(t *testing.T) {
 func TestSilenceIsToldOnce(t *testing.T) {
 	p := watched(api.Ping{Period: api.Duration(time.Second), Missed: 1, First: 1})
 	p.tell(pulseID)
-	if got := p.silent(bootTime() + time.Hour); len(got) != 0 {
+	if got := p.silent(clock.Boot() + time.Hour); len(got) != 0 {
 		t.Errorf("told twice: %v", got)
 	}
 	p.drop(pulseID)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"groom/api"
+	"groom/clock"
 	"groom/fsm"
 	"groom/supervisor"
 )
@@ -95,7 +96,7 @@ func (g *Groom) derive() work {
 				w.rounds = append(w.rounds, j)
 			}
 		}
-		w.due, w.wait = g.state.Due(moment())
+		w.due, w.wait = g.state.Due(clock.Now())
 	})
 	return w
 }
@@ -194,5 +195,5 @@ func (g *Groom) launchLater(ctx context.Context, a fsm.Attempt) {
 }
 
 func notStarted(why string) fsm.End {
-	return fsm.End{Outcome: api.Outcome{Kind: api.NotStarted, Why: why}, Status: -1, At: moment()}
+	return fsm.End{Outcome: api.Outcome{Kind: api.NotStarted, Why: why}, Status: -1, At: clock.Now()}
 }

@@ -17,7 +17,7 @@ func (g *Groom) workerMux() http.Handler {
 	mux := http.NewServeMux()
 	token := g.workerToken()
 	mux.Handle("POST /v1/directives", wire.Guard(token, http.HandlerFunc(g.directives)))
-	mux.Handle("GET /v1/logs", wire.Guard(token, http.HandlerFunc(g.logs)))
+	mux.Handle("GET /v1/logs", wire.Guard(token, wire.Logs(g.Logs)))
 	mux.Handle("GET /v1/task", wire.Guard(token, http.HandlerFunc(g.taskForMaster)))
 	mux.Handle("GET /v1/steps", wire.Guard(token, http.HandlerFunc(g.stepsForMaster)))
 	mux.HandleFunc("POST /v1/barrier", g.joinBarrier)
@@ -49,27 +49,6 @@ func (g *Groom) workerAddr() string {
 		return ""
 	}
 	return g.worker.Addr().String()
-}
-
-// logs streams one stream of one attempt as lines of api.LogChunk.
-func (g *Groom) logs(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	id, err := api.ParseAttemptID(q.Get("attempt"))
-	if err != nil {
-		wire.Answer(w, nil, api.Problemf(api.CodeInvalid, "%v", err))
-		return
-	}
-	offset, err := strconv.ParseInt(q.Get("offset"), 10, 64)
-	if err != nil && q.Get("offset") != "" {
-		wire.Answer(w, nil, api.Problemf(api.CodeInvalid, "offset %q: want a number of bytes", q.Get("offset")))
-		return
-	}
-	chunks, err := g.Logs(r.Context(), id, q.Get("stream"), offset, q.Get("follow") == "1")
-	if err != nil {
-		wire.Answer(w, nil, err)
-		return
-	}
-	wire.AnswerLines(w, chunks)
 }
 
 func (g *Groom) taskForMaster(w http.ResponseWriter, r *http.Request) {
