@@ -146,6 +146,12 @@ func (d *decider) recovered(o Recovered) error {
 	}
 	d.say("recovery: %d adopted, %d ended while away, %d lost, %d not started, %d orphans killed",
 		count[api.FoundAlive], count[api.FoundEnded], count[api.FoundLost], count[api.FoundUnborn], count[api.FoundOrphan])
+	if n := count[api.FoundLeft]; n > 0 {
+		d.say("%d orphans left alive", n)
+	}
+	if n := count[api.FoundUnknown]; n > 0 {
+		d.say("%d not looked for yet", n)
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -61,9 +62,19 @@ func (g *Groom) mark(dir string, job api.JobID) (*os.File, error) {
 	if text, err := os.ReadFile(path); err == nil && string(text) == g.ownerOf(job) {
 		return lockShared(os.Open(path))
 	}
-	// What an ended job staged, and never got into place, is nobody's now.
-	if err := os.RemoveAll(filepath.Join(dir, partsName)); err != nil {
+	// What an ended job staged and never got into place is nobody's now, and so is a mark that a kill kept from its name.
+	// A kill halfway leaves the rest to the next claim; up to the rename below the directory is the old owner's.
+	entries, err := os.ReadDir(dir)
+	if err != nil {
 		return nil, err
+	}
+	for _, e := range entries {
+		if e.Name() != partsName && !strings.HasPrefix(e.Name(), ownerName+".") {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return nil, err
+		}
 	}
 	f, err := lockShared(os.CreateTemp(dir, ownerName+".*"))
 	if err != nil {
@@ -117,10 +128,14 @@ func (g *Groom) keepClaims(open map[api.JobID]bool) {
 			err = g.claim(spec.Output, id)
 		}
 		if err != nil {
-			g.log.Warn("claim output", "job", id, "err", err) // its next launch says so to its master
-			continue
+			g.log.Warn("claim output", "job", id, "err", err) // its next launch tries again, and tells its master
 		}
 		g.hands.claimed[id] = true
+	}
+	for id := range g.hands.claimed {
+		if !open[id] {
+			delete(g.hands.claimed, id)
+		}
 	}
 	g.claims.mu.Lock()
 	defer g.claims.mu.Unlock()
@@ -128,7 +143,6 @@ func (g *Groom) keepClaims(open map[api.JobID]bool) {
 		if !open[id] {
 			f.Close()
 			delete(g.claims.by, id)
-			delete(g.hands.claimed, id)
 		}
 	}
 }

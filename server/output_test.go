@@ -79,6 +79,8 @@ func TestOutputHasOneOwner(t *testing.T) {
 	}
 	stale := filepath.Join(dir, partsName, string(outputJob.Task(0).Attempt(1)), "part-00000")
 	put(t, stale, "half a result")
+	torn := filepath.Join(dir, ownerName+".123")
+	put(t, torn, "job_")
 	if err := second.claim(dir, outputOther); err == nil || !strings.Contains(err.Error(), string(outputJob)) {
 		t.Errorf("the output of a living job was given away: %v", err)
 	}
@@ -92,8 +94,10 @@ func TestOutputHasOneOwner(t *testing.T) {
 	if err := second.claim(dir, outputOther); err != nil {
 		t.Errorf("the output of an ended job without a result: %v", err)
 	}
-	if _, err := os.Stat(stale); !os.IsNotExist(err) {
-		t.Errorf("staging of the ended job is still there: %v", err)
+	for _, path := range []string{stale, torn} {
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Errorf("left of the ended job: %s, %v", path, err)
+		}
 	}
 	if err := second.claims.close(); err != nil {
 		t.Fatal(err)

@@ -146,7 +146,7 @@ func (g *Groom) carryOut(ctx context.Context, w work) (all bool) {
 		g.hands.told[a.ID] = a.Order.By
 	}
 	if g.unswept.Swap(false) {
-		g.sweep()
+		g.running.Go(g.sweep) // large directories must not hold a restart up
 	}
 	g.keepClaims(w.open)
 	g.openRounds(w.rounds)
