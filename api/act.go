@@ -8,6 +8,9 @@ const (
 	VerbStop   Verb = "stop"   // end its processes; they may be resumed
 	VerbKill   Verb = "kill"   // end it for good
 	VerbResume Verb = "resume" // start what was stopped
+	// VerbRestart ends the processes as a stop does and starts others, with a fresh budget. While one is under way, it is
+	// so already.
+	VerbRestart Verb = "restart"
 )
 
 // ActRequest asks for a change of a job or of some of its tasks: POST /v1/act of a master, and of a groom's pages

@@ -11,6 +11,7 @@ const (
 	DirectiveStop    DirectiveKind = "stop"    // end the processes of these tasks; they may be resumed
 	DirectiveKill    DirectiveKind = "kill"    // end them for good
 	DirectiveResume  DirectiveKind = "resume"  // start stopped tasks again
+	DirectiveRestart DirectiveKind = "restart" // end the processes of plain tasks and start others
 	DirectiveRecover DirectiveKind = "recover" // end every older epoch of the job, then launch the tasks named
 	DirectiveCommit  DirectiveKind = "commit"  // move the outputs of the job into place
 	DirectiveForget  DirectiveKind = "forget"  // drop the rows and directories of an ended job
@@ -110,6 +111,7 @@ type Report struct {
 	Outcome  *Outcome `json:"outcome,omitempty"`
 	Counted  bool     `json:"counted,omitempty"`
 	Failures int      `json:"failures,omitempty"` // counted failures of the budget period so far
+	Healthy  bool     `json:"healthy,omitempty"`  // the attempt ran for long enough to begin a new budget period
 	Told     string   `json:"told,omitempty"`     // what the attempt itself told before its end: the first line
 	At       Moment   `json:"at"`
 	Because  string   `json:"because,omitempty"` // the decision in words

@@ -74,9 +74,10 @@ const (
 
 // Senders of a signal, as Outcome.By names them.
 const (
-	ByStop   = "stop"   // groom, by a stop directive
-	ByKill   = "kill"   // groom, by a kill directive
-	ByOthers = "others" // not groom
+	ByStop    = "stop"    // groom, by a stop directive
+	ByRestart = "restart" // groom, by a restart directive
+	ByKill    = "kill"    // groom, by a kill directive
+	ByOthers  = "others"  // not groom
 )
 
 // Outcome is how an attempt ended: exact, and never invented.
@@ -118,6 +119,8 @@ func (o Outcome) String() string {
 		switch o.By {
 		case ByStop:
 			by = "sent by groom for a stop"
+		case ByRestart:
+			by = "sent by groom for a restart"
 		case ByKill:
 			by = "sent by groom for a kill"
 		}

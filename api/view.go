@@ -84,10 +84,20 @@ type TaskView struct {
 	Step     int              `json:"step"`
 	Progress float64          `json:"progress,omitempty"`
 	LastPing time.Time        `json:"last_ping,omitzero"`
+	Probe    *ProbeView       `json:"probe,omitempty"` // of a task that is probed and runs
 	NextTry  time.Time        `json:"next_try,omitzero"`
 	Outcome  *Outcome         `json:"outcome,omitempty"` // of the newest ended attempt
 	Words    string           `json:"words,omitempty"`   // the newest decision in words
 	Counters map[string]int64 `json:"counters,omitempty"`
+}
+
+// ProbeView is what the probes of a task have found.
+type ProbeView struct {
+	At       time.Time `json:"at"` // of the newest
+	OK       bool      `json:"ok"`
+	Failures int       `json:"failures"` // in a row
+	Limit    int       `json:"limit"`    // failures in a row after which the task is out of contact
+	Words    string    `json:"words,omitempty"`
 }
 
 // TaskDetail is the page of a task.
@@ -118,6 +128,16 @@ type AttemptView struct {
 	UserNS    int64     `json:"user_ns,omitempty"`
 	SystemNS  int64     `json:"system_ns,omitempty"`
 	Dir       string    `json:"dir,omitempty"`
+	Removed   string    `json:"removed,omitempty"` // why its directory and logs were removed
+}
+
+// Removal is an attempt directory that the groom removed, with its logs.
+type Removal struct {
+	At      time.Time `json:"at"`
+	Attempt AttemptID `json:"attempt"`
+	Dir     string    `json:"dir"`
+	Bytes   int64     `json:"bytes"` // that were in it
+	Why     string    `json:"why"`
 }
 
 // EventView is one journal entry told in words.

@@ -12,7 +12,7 @@ import (
 )
 
 func newNode() *cobra.Command {
-	return group("node", "Look at the grooms of the cluster", newNodeList(), newNodeStatus())
+	return group("node", "Look at the grooms of the cluster", newNodeList(), newNodeStatus(), newNodeRemovals())
 }
 
 func newNodeList() *cobra.Command {
@@ -47,6 +47,25 @@ func newNodeStatus() *cobra.Command {
 				return printJSON(cmd.OutOrStdout(), o)
 			}
 			return printOverview(cmd.OutOrStdout(), o)
+		})
+}
+
+func newNodeRemovals() *cobra.Command {
+	var asJSON asJSON
+	return newVerb("removals", "List the directories of ended attempts that the groom removed, and why", cobra.NoArgs,
+		asJSON.AddFlags, func(cmd *cobra.Command, c *wire.Client, _ []string) error {
+			all := []api.Removal{}
+			if err := c.Get(cmd.Context(), "/removals", &all); err != nil {
+				return err
+			}
+			if asJSON.on {
+				return printJSON(cmd.OutOrStdout(), all)
+			}
+			t := newListing(cmd.OutOrStdout(), "WHEN", "ATTEMPT", "BYTES", "WHY")
+			for _, r := range all {
+				t.row(when(r.At), r.Attempt, r.Bytes, r.Why)
+			}
+			return t.flush()
 		})
 }
 

@@ -17,6 +17,7 @@ func newTask() *cobra.Command {
 		newTaskStatus(), newTaskLogs(),
 		act(api.VerbStop, "End the process of a task; it may be resumed (of a bsp job: the job)"),
 		act(api.VerbResume, "Start a stopped task again (of a bsp job: the job)"),
+		act(api.VerbRestart, "End the process of a task and start another, with a fresh budget (of a bsp job: the job)"),
 		act(api.VerbKill, "End a task for good (of a bsp job: the job)"),
 	)
 }

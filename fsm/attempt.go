@@ -36,10 +36,19 @@ func (d *decider) due(o Due) error {
 	return nil
 }
 
+// attemptsKept bounds the attempts of one task that the tables hold: one that is restarted for ever must not fill them.
+// The history of the others is in the journal.
+const attemptsKept = 32
+
 // intend gives the task its next attempt. From this entry on, and not before, a process may exist for it.
 func (d *decider) intend(t *Task, j Job, place Place) {
-	n := max(t.Attempt+1, t.Next)
+	last, n := t.Attempt, max(t.Attempt+1, t.Next)
 	t.Attempt, t.Next, t.NextTry = n, 0, nil
+	for old := max(1, last-attemptsKept+1); old <= n-attemptsKept; old++ {
+		if id := string(t.ID.Attempt(old)); d.Attempts.Rev(id) > 0 {
+			table.Delete(d.draft, d.Attempts, id) // its directory goes with the next sweep
+		}
+	}
 	a := Attempt{ID: t.ID.Attempt(n), Epoch: t.Epoch, State: AttemptIntended, Place: place, Intended: d.now}
 	table.Put(d.draft, d.Attempts, string(a.ID), a)
 	of := ""
@@ -97,7 +106,7 @@ func (d *decider) told(o Told) error {
 }
 
 func (d *decider) silent(o Silent) error {
-	a, _, _, err := d.attempt(o.Attempt)
+	a, _, j, err := d.attempt(o.Attempt)
 	if err != nil {
 		return err
 	}
@@ -105,7 +114,11 @@ func (d *decider) silent(o Silent) error {
 	if a.State == AttemptEnded || a.Order != nil {
 		return nil
 	}
-	a.Order = &Order{By: BySilence, Signal: "SIGKILL", Why: o.Why, At: d.now}
+	order := Order{By: BySilence, Signal: "SIGKILL", Why: o.Why, At: d.now}
+	if j.Dump != api.DumpNone {
+		order.Dump = j.Dump
+	}
+	a.Order = &order
 	table.Put(d.draft, d.Attempts, string(a.ID), a)
 	d.say("%s is out of contact (%s): kill it", a.ID, o.Why)
 	return nil
@@ -138,6 +151,10 @@ func (d *decider) ended(o Ended) error {
 		d.say("%s %s", a.ID, end.Outcome)
 		return nil
 	}
+	if a.healthy(j) && t.Failures+t.Uncounted > 0 {
+		t.Failures, t.Uncounted = 0, 0
+		d.say("%s was well for %s: a new budget begins", a.ID, time.Duration(end.Ran).Round(time.Second))
+	}
 	if a.Counted {
 		t.Failures++
 	}
@@ -147,10 +164,16 @@ func (d *decider) ended(o Ended) error {
 	return nil
 }
 
+// healthy says that the attempt ran for long enough to begin a new budget period. It goes by what its shim measured: of
+// an end that nobody saw it is never said.
+func (a Attempt) healthy(j Job) bool {
+	return j.Restart.Healthy > 0 && a.End != nil && a.End.Ran >= int64(j.Restart.Healthy)
+}
+
 // counted says whether the end is charged to the task's budget: as its outcome says, with two things that an outcome
 // does not know. A task that was asked to end may end as it likes; a BSP task that exits 0 without done has failed.
 func (d *decider) counted(a Attempt, j Job) bool {
-	if a.Order != nil && (a.Order.By == api.ByStop || a.Order.By == api.ByKill || a.Order.By == ByRollback) {
+	if a.Order != nil && (a.Order.weak() || a.Order.By == api.ByKill || a.Order.By == ByRollback) {
 		return false
 	}
 	if j.Type == api.BSP && a.End.Outcome.Kind == api.Exited && a.End.Outcome.Code == 0 {
@@ -164,36 +187,48 @@ func (d *decider) next(t *Task, j Job, a Attempt, place *Place) {
 	outcome := a.End.Outcome
 	success := outcome.Kind == api.Exited && outcome.Code == 0
 	switch {
-	case t.Final != "": // stop, kill or failure of the job
+	case t.Final != "" && t.Final != api.TaskPending: // stop, kill or failure of the job
 		d.turn(t, t.Final, "%s %s: the task is %s", a.ID, outcome, t.Final)
 		t.Final = ""
-	case a.End.Unproven:
+	case a.End.Unproven && j.Restart.Unproven != api.UnprovenRestarts:
+		t.Final = ""
 		d.turn(t, api.TaskFailed, "%s %s: no next try, since what is left of it might still run", a.ID, outcome)
+	case t.Final == api.TaskPending: // restart
+		t.Final = ""
+		d.waiting(t, j, place, fmt.Sprintf("%s %s: it is restarted", a.ID, outcome))
 	case t.Epoch > a.Epoch: // rolled back: the newer epoch's attempt may start now
 		d.waiting(t, j, place, fmt.Sprintf("%s %s", a.ID, outcome))
 	case j.Type == api.BSP && success && a.Done:
 		d.turn(t, api.TaskCommitting, "%s is done; its output waits for the job's commit", a.ID)
 	case j.Type == api.BSP:
 		d.turn(t, api.TaskPending, "%s %s: waits for the master to recover the job", a.ID, outcome)
+	case success && j.Restart.Policy == api.RestartAlways:
+		// Not at once, unless it was well: a program that ends at once must not keep the host busy.
+		wait := time.Duration(j.Restart.Backoff)
+		if a.healthy(j) {
+			wait = 0
+		}
+		d.again(t, j, place, wait, fmt.Sprintf("%s exited with code 0, and is always restarted", a.ID))
 	case success:
 		d.turn(t, api.TaskSucceeded, "%s exited with code 0", a.ID)
+	case j.Restart.Policy == api.RestartNever && outcome.Kind != api.NotStarted:
+		d.turn(t, api.TaskFailed, "%s %s: its policy is to try once", a.ID, outcome)
 	case a.Counted && t.Failures >= j.Restart.Limit:
 		d.turn(t, api.TaskFailed, "%s %s: failure %d of %d, no try is left", a.ID, outcome, t.Failures, j.Restart.Limit)
 	case a.Counted:
-		d.restart(t, j, place, fmt.Sprintf("%s %s: failure %d of %d", a.ID, outcome, t.Failures, j.Restart.Limit))
+		d.again(t, j, place, d.backoff(*t, j), fmt.Sprintf("%s %s: failure %d of %d", a.ID, outcome, t.Failures, j.Restart.Limit))
 	default:
 		t.Uncounted++
 		if t.Uncounted > uncountedLimit {
 			d.turn(t, api.TaskFailed, "%s %s: not counted, but more than %d such ends", a.ID, outcome, uncountedLimit)
 			return
 		}
-		d.restart(t, j, place, fmt.Sprintf("%s %s: not counted", a.ID, outcome))
+		d.again(t, j, place, d.backoff(*t, j), fmt.Sprintf("%s %s: not counted", a.ID, outcome))
 	}
 }
 
-// restart starts the next attempt at once, or after the backoff that the budget asks for.
-func (d *decider) restart(t *Task, j Job, place *Place, why string) {
-	wait := backoff(j.Restart, max(t.Failures, t.Uncounted), d.seed)
+// again starts the next attempt at once, or after a pause.
+func (d *decider) again(t *Task, j Job, place *Place, wait time.Duration, why string) {
 	if wait == 0 {
 		d.waiting(t, j, place, why)
 		return

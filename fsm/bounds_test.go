@@ -137,7 +137,7 @@ func TestHalfADirective(t *testing.T) {
 			if _, seen := w.state.Directives.Get(o.Directive.ID); seen {
 				t.Error("the directive is seen after its first part")
 			}
-			if tasks, _ := w.state.Due(w.now); len(tasks) > 0 {
+			if tasks, _, _ := w.state.Due(w.now); len(tasks) > 0 {
 				w.must(t, Due{Tasks: tasks, Place: testPlace}) // the world goes on
 			}
 			between := w.snapshot()

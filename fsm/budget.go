@@ -24,3 +24,7 @@ func backoff(r api.Restart, n int, seed uint64) time.Duration {
 	jitter := rand.New(rand.NewPCG(seed, uint64(n))).Int64N(int64(wait)/4 + 1)
 	return wait + time.Duration(jitter)
 }
+
+func (d *decider) backoff(t Task, j Job) time.Duration {
+	return backoff(j.Restart, max(t.Failures, t.Uncounted), d.seed)
+}

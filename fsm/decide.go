@@ -60,6 +60,10 @@ func Decide(s *State, o Observation, now api.Moment, seed uint64) (Decision, err
 		err = d.committed(o)
 	case Acked:
 		d.acked(o)
+	case Contact:
+		d.contact(o)
+	case Abandoned:
+		err = d.abandoned(o)
 	default:
 		err = fmt.Errorf("observation %T: %w", o, ErrUnknown)
 	}
@@ -204,6 +208,8 @@ func (d *decider) report(t Task, end *Attempt) {
 	if end != nil {
 		r.Outcome, r.Counted, r.Epoch = &end.End.Outcome, end.Counted, end.Epoch
 		r.Attempt = end.ID.N()
+		j, _ := table.Get(d.draft, d.Jobs, string(t.ID.Job()))
+		r.Healthy = end.healthy(j)
 		told, _, _ := strings.Cut(end.Failure, "\n")
 		r.Told = clip(told, toldLimit)
 	}

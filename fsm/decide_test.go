@@ -26,6 +26,11 @@ func TestLifeOfATask(t *testing.T) {
 	noPlace.Place = nil
 	unproven := ended(0, 1, api.Outcome{Kind: api.Lost, Why: api.WhyShim})
 	unproven.End.Unproven = true
+	restart, restarted := directive(api.DirectiveRestart, 0), ended(0, 1, signaled("SIGTERM", api.ByRestart))
+	trusting := plain(3, 0)
+	trusting.Job.Restart.Unproven = api.UnprovenRestarts
+	always := []Observation{policy(api.RestartAlways, 3, 0), due(0), started(0, 1)}
+	once := []Observation{policy(api.RestartNever, 1, 0), due(0), started(0, 1)}
 	running := []Observation{plain(3, 0), due(0), started(0, 1)}
 	runningBSP := []Observation{bsp(1, 0), due(0), started(0, 1)}
 	after := func(before []Observation, more ...Observation) []Observation {
@@ -71,6 +76,34 @@ func TestLifeOfATask(t *testing.T) {
 		{"the eleventh is one too many", uncounted(11), api.TaskFailed, 11, 0, 11},
 		{"no directory to go to", after(running, noPlace), api.TaskBackoff, 1, 1, 0},
 		{"a directory came back", after(running, noPlace, due(0)), api.TaskLaunching, 2, 1, 0},
+		{"what might still run gets a second copy where the job allows it", []Observation{trusting, due(0), started(0, 1), unproven}, api.TaskLaunching, 2, 1, 0},
+
+		{"always: exit 0 is followed by another, after a pause", after(always, ended(0, 1, exit(0))), api.TaskBackoff, 1, 0, 0},
+		{"always: the other comes", after(always, ended(0, 1, exit(0)), Told{}, due(0)), api.TaskLaunching, 2, 0, 0},
+		{"always: at once when it was well", after(always, well(ended(0, 1, exit(0)), testHealthy)), api.TaskLaunching, 2, 0, 0},
+		{"always: failures are charged", after(always, ended(0, 1, exit(3)), ended(0, 2, exit(3)), Told{}, due(0), ended(0, 3, exit(3))), api.TaskFailed, 3, 3, 0},
+		{"always: success gives no failure back", after(always, ended(0, 1, exit(3)), ended(0, 2, exit(0))), api.TaskBackoff, 2, 1, 0},
+		{"always: stopped all the same", after(always, stop, ended(0, 1, exit(0)), due(0)), api.TaskStopped, 1, 0, 0},
+		{"never: a failure is the end", after(once, ended(0, 1, exit(3))), api.TaskFailed, 1, 1, 0},
+		{"never: exit 0 is success", after(once, ended(0, 1, exit(0))), api.TaskSucceeded, 1, 0, 0},
+		{"never: not even after a reboot", after(once, ended(0, 1, api.Outcome{Kind: api.Lost, Why: api.WhyReboot})), api.TaskFailed, 1, 0, 0},
+		{"never: what did not run yet still may", after(once[:2], ended(0, 1, api.Outcome{Kind: api.NotStarted})), api.TaskLaunching, 2, 0, 1},
+		{"a time of health begins a new budget", after(running, ended(0, 1, exit(3)), ended(0, 2, exit(3)), Told{}, due(0), well(ended(0, 3, exit(3)), testHealthy)), api.TaskLaunching, 4, 1, 0},
+		{"nearly well is not well", after(running, ended(0, 1, exit(3)), well(ended(0, 2, exit(3)), testHealthy-1)), api.TaskBackoff, 2, 2, 0},
+		{"health forgives what was nobody's fault too", append(uncounted(10), well(ended(0, 11, exit(3)), testHealthy)), api.TaskLaunching, 12, 1, 0},
+
+		{"restart waits for the process", after(running, restart), api.TaskStopping, 1, 0, 0},
+		{"restarted at once", after(running, restart, restarted), api.TaskLaunching, 2, 0, 0},
+		{"a restart told twice", after(running, restart, restart, restarted), api.TaskLaunching, 2, 0, 0},
+		{"restarted, whatever it exits with", after(running, restart, ended(0, 1, exit(0))), api.TaskLaunching, 2, 0, 0},
+		{"restart begins a new budget", after(running, ended(0, 1, exit(3)), restart, ended(0, 2, exit(3))), api.TaskLaunching, 3, 0, 0},
+		{"restart of a backoff", after(running, ended(0, 1, exit(3)), ended(0, 2, exit(3)), restart, due(0)), api.TaskLaunching, 3, 0, 0},
+		{"restart of what is stopped", after(running, stop, stopped, restart, due(0)), api.TaskLaunching, 2, 0, 0},
+		{"a stop is stronger than a restart", after(running, restart, stop, restarted, due(0)), api.TaskStopped, 1, 0, 0},
+		{"a restart does not take a stop back", after(running, stop, restart, stopped, due(0)), api.TaskStopped, 1, 0, 0},
+		{"a kill is stronger than a restart", after(running, restart, kill, restarted), api.TaskKilled, 1, 0, 0},
+		{"succeeded is not restarted", after(running, ended(0, 1, exit(0)), restart, due(0)), api.TaskSucceeded, 1, 0, 0},
+		{"no restart beside what might still run", after(running, restart, unproven), api.TaskFailed, 1, 0, 0},
 
 		{"stopped before it ran", []Observation{plain(3, 0), stop}, api.TaskStopped, 0, 0, 0},
 		{"stop waits for the process", after(running, stop), api.TaskStopping, 1, 0, 0},
@@ -131,6 +164,84 @@ func TestLifeOfATask(t *testing.T) {
 				t.Error("the backoff has no end ahead")
 			}
 		})
+	}
+}
+
+// A groom without a master stops the jobs that ask for it, at a deadline that the journal holds.
+func TestStopAfterDisconnect(t *testing.T) {
+	asking := func() *world {
+		w := newWorld(t)
+		o := plain(3, 0)
+		o.Job.StopAfter = api.Duration(time.Minute)
+		w.must(t, o, due(0), started(0, 1))
+		return w
+	}
+	job := func(w *world) Job { j, _ := w.state.Jobs.Get(string(testJob)); return j }
+
+	w := asking()
+	w.must(t, Contact{Reached: false})
+	deadline := job(w).StopDue
+	if deadline == nil || deadline.Until(w.now) != time.Minute {
+		t.Fatalf("the deadline is %v", deadline)
+	}
+	w.wait(30 * time.Second)
+	n := len(w.log)
+	w.must(t, Contact{Reached: false}, Abandoned{Job: testJob}) // a crash of the groom sees the silence again
+	if len(w.log) != n {
+		t.Errorf("%d entries say what is so already", len(w.log)-n)
+	}
+	if _, abandoned, wait := w.state.Due(w.now); len(abandoned) != 0 || wait != 30*time.Second {
+		t.Errorf("due: %v, in %s", abandoned, wait)
+	}
+	w.wait(30 * time.Second)
+	if _, abandoned, _ := w.state.Due(w.now); len(abandoned) != 1 {
+		t.Fatal("the time is over, and nothing is due")
+	}
+	w.must(t, Abandoned{Job: testJob})
+	if a := w.attempt(0, 1); a.Order == nil || a.Order.By != api.ByStop || a.Order.Why != "no master answered for 1m0s" {
+		t.Errorf("the order is %+v", a.Order)
+	}
+	w.must(t, ended(0, 1, signaled("SIGTERM", api.ByStop)), Contact{Reached: true})
+	if got := w.task(0).State; got != api.TaskStopped {
+		t.Errorf("the task is %s", got)
+	}
+	w.must(t, directive(api.DirectiveResume, 0), due(0))
+	if got := w.task(0).State; got != api.TaskLaunching {
+		t.Errorf("resumed, the task is %s", got)
+	}
+
+	w = asking()
+	w.must(t, Contact{Reached: false}, Contact{Reached: true})
+	if d := job(w).StopDue; d != nil {
+		t.Errorf("a master answers, and the deadline stands: %v", d)
+	}
+	w.must(t, Contact{Reached: true})
+
+	w = newWorld(t)
+	w.must(t, plain(3, 0), due(0), started(0, 1))
+	n = len(w.log)
+	w.must(t, Contact{Reached: false}, Contact{Reached: true})
+	if len(w.log) != n {
+		t.Error("a job that does not ask for it makes entries")
+	}
+}
+
+// A task that is restarted for ever does not fill the tables.
+func TestOldAttemptsLeaveTheTables(t *testing.T) {
+	w := newWorld(t)
+	w.must(t, policy(api.RestartAlways, 3, 0), due(0))
+	for n := 1; n <= 3*attemptsKept; n++ {
+		w.must(t, started(0, n), well(ended(0, n, exit(0)), testHealthy))
+	}
+	if n := w.state.Attempts.Len(); n != attemptsKept {
+		t.Errorf("%d attempts are kept, want %d", n, attemptsKept)
+	}
+	if a := w.attempt(0, 3*attemptsKept+1); a.State != AttemptIntended {
+		t.Errorf("the newest attempt is %+v", a)
+	}
+	w.must(t, directive(api.DirectiveKill, 0), ended(0, 3*attemptsKept+1, signaled("SIGKILL", api.ByKill)), directive(api.DirectiveForget, 0))
+	if n := w.state.Attempts.Len() + w.state.Tasks.Len() + w.state.Jobs.Len(); n != 0 {
+		t.Errorf("%d rows are left of a job that was forgotten", n)
 	}
 }
 
@@ -230,7 +341,7 @@ func TestDirectiveSeenTwice(t *testing.T) {
 func TestCapacity(t *testing.T) {
 	w := newWorld(t)
 	w.must(t, plain(3, 0, 1, 2, 3))
-	tasks, _ := w.state.Due(w.now)
+	tasks, _, _ := w.state.Due(w.now)
 	if len(tasks) != testMax {
 		t.Errorf("%d tasks are due, want %d", len(tasks), testMax)
 	}
@@ -248,18 +359,18 @@ func TestCapacity(t *testing.T) {
 func TestBackoffOutlivesTheGroom(t *testing.T) {
 	w := newWorld(t)
 	w.must(t, plain(3, 0), due(0), ended(0, 1, exit(1)), ended(0, 2, exit(1)))
-	_, wait := w.state.Due(w.now)
+	_, _, wait := w.state.Due(w.now)
 	if wait < time.Second || wait > 1250*time.Millisecond {
 		t.Errorf("backoff of %s, want 1 s and up to a quarter", wait)
 	}
 	for _, elapsed := range []time.Duration{0, 400 * time.Millisecond} {
 		other := w.now.Add(elapsed)
 		other.ID, other.Boot = "boot-2", time.Second
-		if _, left := w.state.Due(other); left != wait-elapsed {
+		if _, _, left := w.state.Due(other); left != wait-elapsed {
 			t.Errorf("%s after a reboot %s is left, want %s", elapsed, left, wait-elapsed)
 		}
 	}
-	if tasks, _ := w.state.Due(w.now.Add(wait)); len(tasks) != 1 {
+	if tasks, _, _ := w.state.Due(w.now.Add(wait)); len(tasks) != 1 {
 		t.Error("not due when the backoff is over")
 	}
 }

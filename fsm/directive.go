@@ -38,6 +38,8 @@ func (d *decider) directed(o Directed) error {
 		err = d.kill(o, j)
 	case api.DirectiveResume:
 		err = d.resume(o, j, known)
+	case api.DirectiveRestart:
+		err = d.restartTasks(o, j, known)
 	case api.DirectiveCommit:
 		err = d.commit(j, known)
 	case api.DirectiveForget:
@@ -101,7 +103,7 @@ func (d *decider) putJob(o Directed, old Job, indexes []int, known bool) {
 	j.Epoch, j.Local = o.Directive.Epoch, addIndexes(nil, indexes)
 	if known {
 		j.Local = addIndexes(old.Local, indexes)
-		j.Committed, j.Final = old.Committed, old.Final
+		j.Committed, j.Final, j.StopDue = old.Committed, old.Final, old.StopDue
 	}
 	if o.Directive.Launch.Root.Groom != "" {
 		j.Root = &o.Directive.Launch.Root
@@ -178,7 +180,7 @@ func (d *decider) rollback(t *Task, here bool, dir api.Directive) {
 
 // order asks for the end of a living attempt. A weaker order never replaces a stronger one.
 func (d *decider) order(a Attempt, o Order) {
-	if a.Order != nil && (a.Order.By != api.ByStop || o.By == api.ByStop) {
+	if a.Order != nil && (!a.Order.weak() || o.weak()) {
 		return
 	}
 	a.Order = &o
@@ -197,7 +199,7 @@ func (o Directed) covered(j Job) []int {
 	switch dir.Kind {
 	case api.DirectiveLaunch:
 		return launched
-	case api.DirectiveStop, api.DirectiveKill, api.DirectiveResume:
+	case api.DirectiveStop, api.DirectiveKill, api.DirectiveResume, api.DirectiveRestart:
 		if len(dir.Tasks) > 0 {
 			return dir.Tasks
 		}
@@ -209,27 +211,59 @@ func (o Directed) covered(j Job) []int {
 }
 
 func (d *decider) stop(o Directed, j Job, known bool) error {
-	dir := o.Directive
 	if !known {
-		return fmt.Errorf("%s: %w", dir.Job, ErrUnknown)
+		return fmt.Errorf("%s: %w", o.Directive.Job, ErrUnknown)
 	}
-	for _, i := range o.covered(j) {
-		t, ok := d.Tasks.Get(string(dir.Job.Task(i)))
+	d.stopTasks(j, o.covered(j), o.Directive.Reason)
+	return nil
+}
+
+func (d *decider) stopTasks(j Job, indexes []int, why string) {
+	for _, i := range indexes {
+		t, ok := d.Tasks.Get(string(j.ID.Task(i)))
 		if !ok || t.State.Terminal() || t.State == api.TaskStopped || t.State == api.TaskCommitting {
 			continue
 		}
-		if t.State == api.TaskStopping && t.Final != "" {
+		if t.State == api.TaskStopping && t.Final != "" && t.Final != api.TaskPending {
 			continue // on its way to a stop, or to something stronger
 		}
 		t.NextTry = nil
 		a, ok := d.Newest(t)
 		if ok && a.State != AttemptEnded {
-			d.order(a, Order{By: api.ByStop, Signal: j.Stop.Signal, Grace: j.Stop.Grace, Why: dir.Reason, At: d.now})
+			d.order(a, Order{By: api.ByStop, Signal: j.Stop.Signal, Grace: j.Stop.Grace, Why: why, At: d.now})
 			t.Final = api.TaskStopped
 			d.turn(&t, api.TaskStopping, "stop %s: %s, then SIGKILL after %s", a.ID, j.Stop.Signal, j.Stop.Grace)
 		} else {
 			d.turn(&t, api.TaskStopped, "%s stopped; it had no process", t.ID)
 			d.report(t, nil)
+		}
+		d.put(t)
+	}
+}
+
+// restartTasks ends the processes of plain tasks as a stop does, and lets others follow with a fresh budget: it is the
+// operator who asks. A task that is on its way to another end keeps it; one without a process starts now.
+func (d *decider) restartTasks(o Directed, j Job, known bool) error {
+	dir := o.Directive
+	if !known || j.Type == api.BSP {
+		return fmt.Errorf("restart of %s: %w", dir.Job, ErrUnknown)
+	}
+	for _, i := range o.covered(j) {
+		t, ok := d.Tasks.Get(string(dir.Job.Task(i)))
+		if !ok || t.State.Terminal() || t.Final != "" {
+			continue
+		}
+		t.Failures, t.Uncounted, t.NextTry = 0, 0, nil
+		a, ok := d.Newest(t)
+		switch {
+		case ok && a.State != AttemptEnded:
+			d.order(a, Order{By: api.ByRestart, Signal: j.Stop.Signal, Grace: j.Stop.Grace, Why: dir.Reason, At: d.now})
+			t.Final = api.TaskPending
+			d.turn(&t, api.TaskStopping, "restart %s: %s, then SIGKILL after %s", a.ID, j.Stop.Signal, j.Stop.Grace)
+		case t.State == api.TaskBackoff: // it holds its slot, and is due now
+			d.turn(&t, api.TaskBackoff, "%s restarts", t.ID)
+		default:
+			d.turn(&t, api.TaskPending, "%s restarts", t.ID)
 		}
 		d.put(t)
 	}

@@ -6,9 +6,24 @@ import (
 	"groom/api"
 )
 
-// Due lists the tasks that may be given an attempt now, as far as the groom's capacity goes, and how long it is until
-// the next backoff ends, 0 when none is under way.
-func (s *State) Due(now api.Moment) (due []api.TaskID, wait time.Duration) {
+// Due lists the tasks that may be given an attempt now, as far as the groom's capacity goes, the jobs that have been
+// without a master for too long, and how long it is until the next backoff or such time ends, 0 when none is under way.
+func (s *State) Due(now api.Moment) (due []api.TaskID, abandoned []api.JobID, wait time.Duration) {
+	sooner := func(d time.Duration) {
+		if wait == 0 || d < wait {
+			wait = d
+		}
+	}
+	for _, j := range s.Jobs.All() {
+		if j.StopDue == nil {
+			continue
+		}
+		if d := j.StopDue.Until(now); d > 0 {
+			sooner(d)
+		} else {
+			abandoned = append(abandoned, j.ID)
+		}
+	}
 	room := s.Me().MaxTasks - s.Slots()
 	for id, t := range s.Tasks.All() {
 		switch {
@@ -16,16 +31,14 @@ func (s *State) Due(now api.Moment) (due []api.TaskID, wait time.Duration) {
 			room--
 		case t.State == api.TaskBackoff && (t.NextTry == nil || t.NextTry.Until(now) <= 0):
 		case t.State == api.TaskBackoff:
-			if d := t.NextTry.Until(now); wait == 0 || d < wait {
-				wait = d
-			}
+			sooner(t.NextTry.Until(now))
 			continue
 		default:
 			continue
 		}
 		due = append(due, api.TaskID(id))
 	}
-	return due, wait
+	return due, abandoned, wait
 }
 
 // awaitsMaster says that a BSP task has lost its process in an epoch that only the master can follow by another.

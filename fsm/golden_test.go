@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,6 +27,9 @@ func goldens() []Observation {
 	peer := peers.Directive.Job.Task(0)
 	commit := directive(api.DirectiveCommit, 1)
 	commit.Directive.ID, commit.Directive.Job = "directive-3", peers.Directive.Job
+	parting := launching(api.DirectiveLaunch, testRow(api.Plain, 1, 3), 0, 1, 0)
+	parting.Directive.ID, parting.Directive.Job, parting.Job.ID = "directive-4", "job_202611240915_0003", "job_202611240915_0003"
+	parting.Job.StopAfter = api.Duration(time.Minute)
 	return []Observation{
 		Booted{ID: "groom-1", Name: "north", BootID: "boot-1", PIDNS: 4026531836, Build: "v0.1.0", MaxTasks: 3},
 		Recovered{api.RecoveryReport{
@@ -47,8 +51,14 @@ func goldens() []Observation {
 		commit,
 		Committed{Job: peer.Job(), Tasks: []int{0}},
 		Acked{[]string{string(id.Task()) + "/4"}},
+		parting,
+		Contact{Reached: false},
+		later{Abandoned{Job: parting.Directive.Job}},
 	}
 }
+
+// later is an observation made a minute after the one before.
+type later struct{ Observation }
 
 func TestGoldenEntries(t *testing.T) {
 	s := NewState()
@@ -56,6 +66,10 @@ func TestGoldenEntries(t *testing.T) {
 	written := map[string][]byte{}
 	for _, o := range goldens() {
 		n := len(w.log)
+		if l, ok := o.(later); ok {
+			o = l.Observation
+			w.wait(time.Minute)
+		}
 		w.must(t, o)
 		if len(w.log) != n+1 {
 			t.Fatalf("%+v: nothing was recorded", o)

@@ -26,6 +26,8 @@ type history struct {
 	kind   api.JobType
 	limit  int
 	slots  int
+	policy api.RestartPolicy
+	parts  bool // its job stops without a master
 }
 
 // snapshot is what the tables held before an entry.
@@ -54,7 +56,10 @@ func TestRandomHistories(t *testing.T) {
 		h := &history{
 			world: newWorld(t), twin: NewMachine(NewState(), nil), budget: map[api.TaskID]int{},
 			kind: rapid.SampledFrom([]api.JobType{api.Plain, api.BSP}).Draw(t, "type"), limit: rapid.IntRange(1, 4).Draw(t, "limit"),
-			slots: rapid.IntRange(1, 4).Draw(t, "slots"),
+			slots: rapid.IntRange(1, 4).Draw(t, "slots"), policy: api.RestartOnFailure, parts: rapid.Bool().Draw(t, "parts"),
+		}
+		if h.kind == api.Plain {
+			h.policy = rapid.SampledFrom([]api.RestartPolicy{api.RestartOnFailure, api.RestartAlways, api.RestartNever}).Draw(t, "policy")
 		}
 		h.must(t, Booted{ID: "groom-1", Name: "north", BootID: "boot-1", MaxTasks: h.slots})
 		for i, e := range h.log {
@@ -72,6 +77,7 @@ func TestRandomHistories(t *testing.T) {
 			"story":     h.story,
 			"committed": h.committed,
 			"acked":     h.acked,
+			"contact":   h.contact,
 			"time":      h.time,
 			"crash":     h.crash,
 			"race":      h.race,
@@ -165,6 +171,8 @@ func observation(kind uint16, obs json.RawMessage) Observation {
 		Silent{},
 		Committed{},
 		Acked{},
+		Contact{},
+		Abandoned{},
 	} {
 		if o.Kind() == kind {
 			v := reflect.New(reflect.TypeOf(o))
@@ -190,10 +198,16 @@ func (h *history) directive(t *rapid.T) {
 		epoch = max(1, j.Epoch+rapid.IntRange(-1, 1).Draw(t, "epoch"))
 	}
 	job := testRow(h.kind, 4, h.limit)
+	job.Restart.Policy = h.policy
+	if h.parts {
+		job.StopAfter = api.Duration(time.Minute)
+	}
 	kinds := []api.DirectiveKind{
 		api.DirectiveLaunch, api.DirectiveLaunch, api.DirectiveStop, api.DirectiveKill, api.DirectiveResume, api.DirectiveForget,
 	}
-	if h.kind == api.BSP {
+	if h.kind == api.Plain {
+		kinds = append(kinds, api.DirectiveRestart, api.DirectiveRestart)
+	} else {
 		kinds = append(kinds, api.DirectiveRecover, api.DirectiveRecover, api.DirectiveCommit)
 	}
 	var o Directed
@@ -216,7 +230,7 @@ func (h *history) again(t *rapid.T) {
 }
 
 func (h *history) due(t *rapid.T) {
-	tasks, _ := h.state.Due(h.now)
+	tasks, _, _ := h.state.Due(h.now)
 	if rapid.Bool().Draw(t, "wild") {
 		tasks = due(h.tasks(t, 1)...).Tasks
 	}
@@ -254,6 +268,9 @@ var outcomes = []api.Outcome{
 
 func (h *history) ended(t *rapid.T) {
 	o := Ended{Attempt: h.anyAttempt(t), End: End{Outcome: rapid.SampledFrom(outcomes).Draw(t, "outcome"), At: h.now}}
+	if rapid.IntRange(0, 3).Draw(t, "well") == 0 {
+		o.End.Ran = int64(testHealthy)
+	}
 	if rapid.IntRange(0, 5).Draw(t, "place") > 0 {
 		place := testPlace
 		o.Place = &place
@@ -276,6 +293,13 @@ func (h *history) acked(t *rapid.T) {
 		}
 	}
 	h.take(t, Acked{ids})
+}
+
+func (h *history) contact(t *rapid.T) {
+	h.take(t, Contact{Reached: rapid.Bool().Draw(t, "reached")})
+	if _, abandoned, _ := h.state.Due(h.now); len(abandoned) > 0 {
+		h.take(t, Abandoned{Job: abandoned[0]})
+	}
 }
 
 func (h *history) time(t *rapid.T) {
@@ -328,6 +352,7 @@ func (h *history) check(t *rapid.T, o Observation) {
 	if n := h.state.Slots(); n > h.slots {
 		t.Fatalf("%d slots are held, %d exist", n, h.slots)
 	}
+	h.renew(o)
 	living := map[api.TaskID]int{}
 	for id, a := range now.attempts {
 		task, ok := now.tasks[string(a.ID.Task())]
@@ -365,6 +390,26 @@ func (h *history) check(t *rapid.T, o Observation) {
 		before := h.last.jobs[id]
 		if j.Epoch < before.Epoch || before.Committed && !j.Committed {
 			t.Fatalf("%s went back from %+v to %+v", id, before, j)
+		}
+	}
+}
+
+// renew begins a new budget period where the observation asks for one.
+func (h *history) renew(o Observation) {
+	switch o := o.(type) {
+	case Ended:
+		task, ended := h.last.tasks[string(o.Attempt.Task())], h.last.attempts[string(o.Attempt)]
+		if o.End.Ran >= int64(testHealthy) && ended.State != AttemptEnded && task.Attempt == o.Attempt.N() {
+			h.budget[task.ID] = 0
+		}
+	case Directed:
+		if o.Directive.Kind != api.DirectiveRestart {
+			return
+		}
+		for _, i := range o.covered(h.last.jobs[string(testJob)]) {
+			if task, ok := h.last.tasks[string(testJob.Task(i))]; ok && !task.State.Terminal() && task.Final == "" {
+				h.budget[task.ID] = 0
+			}
 		}
 	}
 }

@@ -21,6 +21,8 @@ const (
 	KindSilent    uint16 = 26
 	KindCommitted uint16 = 27
 	KindAcked     uint16 = 28
+	KindContact   uint16 = 29
+	KindAbandoned uint16 = 30
 )
 
 // Kinds names each kind.
@@ -39,6 +41,8 @@ func Kinds() map[uint16]string {
 		KindSilent:    "attempt.silent",
 		KindCommitted: "output.committed",
 		KindAcked:     "report.acked",
+		KindContact:   "master.contact",
+		KindAbandoned: "job.abandoned",
 	}
 }
 
@@ -129,6 +133,16 @@ type Acked struct {
 	Reports []string `json:"reports"`
 }
 
+// Contact: the masters stopped answering, or one answers again.
+type Contact struct {
+	Reached bool `json:"reached"`
+}
+
+// Abandoned: no master answered for as long as the job allows.
+type Abandoned struct {
+	Job api.JobID `json:"job"`
+}
+
 // Kind returns the number under which the journal records the observation.
 func (Booted) Kind() uint16     { return KindBooted }
 func (Recovered) Kind() uint16  { return KindRecovered }
@@ -143,3 +157,5 @@ func (Told) Kind() uint16       { return KindTold }
 func (Silent) Kind() uint16     { return KindSilent }
 func (Committed) Kind() uint16  { return KindCommitted }
 func (Acked) Kind() uint16      { return KindAcked }
+func (Contact) Kind() uint16    { return KindContact }
+func (Abandoned) Kind() uint16  { return KindAbandoned }

@@ -33,8 +33,13 @@ type Job struct {
 	Root      *api.RootAddr `json:"root,omitempty"`
 	Stop      api.Stop      `json:"stop"`
 	Restart   api.Restart   `json:"restart"`
+	Retention api.Retention `json:"retention,omitzero"`
 	Pings     bool          `json:"pings,omitempty"` // its tasks must ping
-	Committed bool          `json:"committed,omitempty"`
+	Dump      string        `json:"dump,omitempty"`  // signal that asks a silent task for its stacks
+	// StopAfter is for how long its tasks run on without a master, and StopDue when that is over, while none answers.
+	StopAfter api.Duration `json:"stop_after,omitempty"`
+	StopDue   *api.Moment  `json:"stop_due,omitempty"`
+	Committed bool         `json:"committed,omitempty"`
 	// Final is set by a kill of the whole job: a launch that it overtook starts nothing.
 	Final api.TaskState `json:"final,omitempty"`
 }
@@ -74,11 +79,15 @@ type Order struct {
 	By     string       `json:"by"` // see the constants below
 	Signal string       `json:"signal"`
 	Grace  api.Duration `json:"grace"`
+	Dump   string       `json:"dump,omitempty"` // signal that asks for stacks before Signal ends it
 	Why    string       `json:"why,omitempty"`
 	At     api.Moment   `json:"at"`
 }
 
-// Reasons of an order, beside api.ByStop and api.ByKill.
+// weak says that any order of another kind may take its place.
+func (o Order) weak() bool { return o.By == api.ByStop || o.By == api.ByRestart }
+
+// Reasons of an order, beside api.ByStop, api.ByRestart and api.ByKill.
 const (
 	BySilence  = "silence"
 	ByRollback = "rollback"
@@ -111,8 +120,9 @@ type Attempt struct {
 // End is how an attempt ended, from its exit record or from the proof of its death.
 type End struct {
 	Outcome   api.Outcome `json:"outcome"`
-	Status    int         `json:"status"` // raw wait status, -1 when unknown
-	At        api.Moment  `json:"at"`     // by its exit record, or when the groom learned of it
+	Status    int         `json:"status"`        // raw wait status, -1 when unknown
+	At        api.Moment  `json:"at"`            // by its exit record, or when the groom learned of it
+	Ran       int64       `json:"ran,omitempty"` // ns from start to end on a clock that never steps, 0 when unknown
 	MaxRSS    int64       `json:"max_rss,omitempty"`
 	UserNS    int64       `json:"user_ns,omitempty"`
 	SystemNS  int64       `json:"system_ns,omitempty"`

@@ -27,6 +27,7 @@ const (
 	testJob     = api.JobID("job_202611240915_0001")
 	testCluster = "cluster-1"
 	testMax     = 3
+	testHealthy = 10 * time.Minute
 )
 
 var (
@@ -154,9 +155,12 @@ func directive(kind api.DirectiveKind, epoch int, tasks ...int) Directed {
 func testRow(kind api.JobType, tasks, limit int) *Job {
 	return &Job{
 		ID: testJob, Name: "test", Type: kind, Spec: "0123", Tasks: tasks,
-		Stop:    api.Stop{Signal: "SIGTERM", Grace: api.Duration(10 * time.Second)},
-		Restart: api.Restart{Limit: limit, Backoff: api.Duration(time.Second), MaxBackoff: api.Duration(time.Minute)},
-		Pings:   kind == api.BSP,
+		Stop: api.Stop{Signal: "SIGTERM", Grace: api.Duration(10 * time.Second)},
+		Restart: api.Restart{
+			Policy: api.RestartOnFailure, Limit: limit, Backoff: api.Duration(time.Second), MaxBackoff: api.Duration(time.Minute),
+			Healthy: api.Duration(testHealthy), Unproven: api.UnprovenFails,
+		},
+		Pings: kind == api.BSP, Dump: "SIGQUIT",
 	}
 }
 
@@ -201,6 +205,19 @@ func started(i, n int) Started {
 func ended(i, n int, outcome api.Outcome) Ended {
 	place := testPlace
 	return Ended{Attempt: testJob.Task(i).Attempt(n), End: End{Outcome: outcome, At: zeroHour}, Place: &place}
+}
+
+// well is an end after a run of this length.
+func well(o Ended, ran time.Duration) Ended {
+	o.End.Ran = int64(ran)
+	return o
+}
+
+// policy is a launch under a restart policy.
+func policy(p api.RestartPolicy, limit int, tasks ...int) Directed {
+	job := testRow(api.Plain, 4, limit)
+	job.Restart.Policy = p
+	return launching(api.DirectiveLaunch, job, 0, 1, tasks...)
 }
 
 func done(i, n int) Done { return Done{Attempt: testJob.Task(i).Attempt(n)} }

@@ -24,9 +24,17 @@ func Defaults(s *api.JobSpec) {
 	set(&s.Restart.Limit, 3)
 	set(&s.Restart.Backoff, api.Duration(time.Second))
 	set(&s.Restart.MaxBackoff, api.Duration(time.Minute))
+	set(&s.Restart.Policy, api.RestartOnFailure)
+	set(&s.Restart.Healthy, api.Duration(10*time.Minute))
+	set(&s.Restart.Unproven, api.UnprovenFails)
 	set(&s.Ping.Period, api.Duration(time.Second))
 	set(&s.Ping.Missed, 6)
 	set(&s.Ping.First, 10)
+	set(&s.Ping.Dump, "SIGQUIT")
+	set(&s.Probe.Period, api.Duration(10*time.Second))
+	set(&s.Probe.Timeout, api.Duration(2*time.Second))
+	set(&s.Probe.Failures, 3)
+	set(&s.Probe.Grace, api.Duration(30*time.Second))
 	set(&s.Logs.MaxSize, 10<<20)
 	set(&s.Logs.MaxFiles, 5)
 	set(&s.Retention.Keep, api.Duration(24*time.Hour))
@@ -38,6 +46,9 @@ func Defaults(s *api.JobSpec) {
 // dependent fills in what follows from other fields.
 func dependent(s *api.JobSpec) {
 	s.Ping.Required = s.Ping.Required || s.Type == api.BSP
+	if s.Restart.Policy == api.RestartNever {
+		s.Restart.Limit = 1
+	}
 	for i := range s.Artifacts {
 		if a := &s.Artifacts[i]; a.Source != "" {
 			set(&a.Name, filepath.Base(a.Source))
@@ -109,6 +120,9 @@ func check(s *api.JobSpec) []finding {
 		bad("stop.signal", "want a signal such as SIGTERM, found %q", s.Stop.Signal)
 	}
 	checkBounds(s, bad)
+	checkRestart(s, bad)
+	checkProbe(s, bad)
+	checkLimits(s, bad)
 	if s.OnGroomLost != "wait" && s.OnGroomLost != "reschedule" {
 		bad("on_groom_lost", `want "wait" or "reschedule", found %q`, s.OnGroomLost)
 	}
@@ -147,6 +161,8 @@ func checkBounds(s *api.JobSpec, bad func(field, format string, args ...any)) {
 		{"stop.grace", s.Stop.Grace, 0, 24 * time.Hour},
 		{"restart.backoff", s.Restart.Backoff, 0, 24 * time.Hour},
 		{"restart.max_backoff", s.Restart.MaxBackoff, time.Duration(max(0, s.Restart.Backoff)), 24 * time.Hour},
+		{"restart.healthy", s.Restart.Healthy, 0, 365 * 24 * time.Hour},
+		{"stop_after_disconnect", s.StopAfterDisconnect, 0, 365 * 24 * time.Hour},
 		{"ping.period", s.Ping.Period, 10 * time.Millisecond, time.Hour},
 		{"retention.keep", s.Retention.Keep, 0, 10 * 365 * 24 * time.Hour},
 		{"retention.keep_failed", s.Retention.KeepFailed, 0, 10 * 365 * 24 * time.Hour},

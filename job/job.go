@@ -86,6 +86,9 @@ func Parse(name string, data []byte, dir string) (api.JobSpec, error) {
 		resolve(&spec, dir)
 		dependent(&spec)
 		r.sum(&spec)
+		if n, ok := r.at["probe"]; ok && !spec.Probe.On() {
+			r.addAt(n, "probe", "want exec, http or tcp, found none")
+		}
 		for _, f := range check(&spec) {
 			r.addAt(r.nearest(f.field), f.field, f.words)
 		}

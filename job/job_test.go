@@ -63,6 +63,23 @@ func TestMistakes(t *testing.T) {
 		{"a negative grace", least + "stop: {grace: -1s}\n", `job.yaml:5:15: stop.grace: want a duration from 0s to 24h0m0s, found -1s`},
 		{"a limit of 0", least + "restart: {limit: 0}\n", `job.yaml:5:18: restart.limit: want a number from 1 to 1000, found 0`},
 		{"less than the backoff at most", least + "restart: {backoff: 1m, max_backoff: 1s}\n", `restart.max_backoff: want a duration from 1m0s to 24h0m0s, found 1s`},
+		{"an unknown policy", least + "restart: {policy: sometimes}\n", `job.yaml:5:19: restart.policy: want "on-failure", "always" or "never", found "sometimes"`},
+		{"a bsp job for ever", strings.Replace(least, "plain", "bsp", 1) + "restart: {policy: always}\n", `restart.policy: a bsp job ends when its peers are done`},
+		{"an unknown end of proof", least + "restart: {unproven: maybe}\n", `restart.unproven: want "fail" or "restart", found "maybe"`},
+		{"a dump without a signal", least + "ping: {dump: STACK}\n", `ping.dump: want a signal such as SIGQUIT, or "none", found "STACK"`},
+		{"a probe of nothing", least + "probe: {period: 1s}\n", `job.yaml:5:8: probe: want exec, http or tcp, found none`},
+		{"two ways to probe", least + "probe: {tcp: '127.0.0.1:1', exec: [true]}\n", `probe.exec[0]: want a text`},
+		{"probes of two kinds", least + "probe: {tcp: '127.0.0.1:1', exec: [ls]}\n", `job.yaml:5:8: probe: want one of exec, http and tcp, found 2`},
+		{"a probe of another host", least + "probe: {http: 'http://example.org/'}\n", `probe.http: want an address on loopback, found "http://example.org/"`},
+		{"a probe of no port", least + "probe: {tcp: '127.0.0.1'}\n", `probe.tcp: want an address such as 127.0.0.1:8080, found "127.0.0.1"`},
+		{"a probe without a pause", least + "probe: {tcp: '[::1]:80', period: 1ms}\n", `probe.period: want a duration from 100ms to 1h0m0s, found 1ms`},
+		{"a umask that is none", least + "umask: '99'\n", `job.yaml:5:8: umask: want octal digits such as "0027", found "99"`},
+		{"an unknown rlimit", least + "rlimits: {files: '1'}\n", `rlimits.files: is not a limit; known are as, core`},
+		{"a soft limit above the hard one", least + "rlimits: {nofile: '10:5'}\n", `job.yaml:5:19: rlimits.nofile: want "soft" or "soft:hard"`},
+		{"an oom score out of bounds", least + "oom_score: 2000\n", `oom_score: want a number from -1000 to 1000, found 2000`},
+		{"memory for nothing", least + "resources: {memory: 100}\n", `resources.memory: want 1048576 bytes at least, found 100`},
+		{"a negative core", least + "resources: {cpu: -1.5}\n", `resources.cpu: want a number of cores such as 0.5, found -1.5`},
+		{"a core in words", least + "resources: {cpu: two}\n", `resources.cpu: want a number, found "two"`},
 		{"pings too often", least + "ping: {period: 1ms}\n", `ping.period: want a duration from 10ms to 1h0m0s, found 1ms`},
 		{"no missed ping", least + "ping: {missed: 0}\n", `ping.missed: want a number from 1 to 10000, found 0`},
 		{"tiny logs", least + "logs: {max_size: 10}\n", `logs.max_size: want a number from 4096`},
@@ -113,9 +130,13 @@ func TestDefaults(t *testing.T) {
 		Name: "test", Type: api.Plain, Tasks: 1, Command: []string{"sleep", "1"},
 		Stop: api.Stop{Signal: "SIGTERM", Grace: api.Duration(10 * time.Second)},
 		Restart: api.Restart{
-			Limit: 3, Backoff: api.Duration(time.Second), MaxBackoff: api.Duration(time.Minute),
+			Policy: api.RestartOnFailure, Limit: 3, Backoff: api.Duration(time.Second), MaxBackoff: api.Duration(time.Minute),
+			Healthy: api.Duration(10 * time.Minute), Unproven: api.UnprovenFails,
 		},
-		Ping:        api.Ping{Period: api.Duration(time.Second), Missed: 6, First: 10},
+		Ping: api.Ping{Period: api.Duration(time.Second), Missed: 6, First: 10, Dump: "SIGQUIT"},
+		Probe: api.Probe{
+			Period: api.Duration(10 * time.Second), Timeout: api.Duration(2 * time.Second), Failures: 3, Grace: api.Duration(30 * time.Second),
+		},
 		Logs:        api.Logs{MaxSize: 10 << 20, MaxFiles: 5},
 		Retention:   api.Retention{Keep: api.Duration(24 * time.Hour), KeepFailed: api.Duration(7 * 24 * time.Hour)},
 		OnGroomLost: "wait",
@@ -125,6 +146,10 @@ func TestDefaults(t *testing.T) {
 	}
 	if err := Validate(got); err != nil {
 		t.Errorf("what a file says is refused over the wire: %v", err)
+	}
+	got, err = Parse("job.yaml", []byte(least+"restart: {policy: never}\nprobe: {http: 'http://127.0.0.1:80${GROOM_INDEX}/up'}\n"), "/")
+	if err != nil || got.Restart.Limit != 1 || !got.Probe.On() {
+		t.Errorf("what follows from a policy and a probe: %+v, %+v, %v", got.Restart, got.Probe, err)
 	}
 	got, err = Parse("job.yaml", []byte(strings.Replace(least, "plain", "bsp", 1)+"ping: {required: false}\n"), "/")
 	if err != nil || !got.Ping.Required {
@@ -207,7 +232,7 @@ func TestHash(t *testing.T) {
 		t.Error("another job has the same hash")
 	}
 	// The hash is on disk and in journals: it must not change with a build.
-	if got, want := spec(""), "0593f12b29014bacce97485d5e2b9b80c7c150d4f7c49cbb7e06196ba658b081"; got != want {
+	if got, want := spec(""), "1cfd68c994fb848ed71f8c703b11c5070a90be4c55fea7dd16c079430a19364b"; got != want {
 		t.Errorf("hash %s, was %s", got, want)
 	}
 }

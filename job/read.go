@@ -87,6 +87,10 @@ func (r *reader) value(n *yaml.Node, v reflect.Value, field string) {
 		if n.Tag != "!!bool" || n.Decode(v.Addr().Interface()) != nil {
 			r.want(n, field, "true or false")
 		}
+	case reflect.Float64:
+		if n.Tag != "!!int" && n.Tag != "!!float" || n.Decode(v.Addr().Interface()) != nil {
+			r.want(n, field, "a number")
+		}
 	default:
 		if n.Tag != "!!int" || n.Decode(v.Addr().Interface()) != nil {
 			r.want(n, field, "a whole number")

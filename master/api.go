@@ -99,13 +99,13 @@ func (m *Master) Submit(ctx context.Context, r api.SubmitRequest) (api.Submissio
 // tasksAtOnce bounds the tasks of one request, which has to fit into one entry.
 const tasksAtOnce = 64
 
-// Act stops, kills or resumes a job, or some tasks of a plain one.
+// Act stops, kills, resumes or restarts a job, or some tasks of a plain one.
 func (m *Master) Act(ctx context.Context, r api.ActRequest) (api.ActReply, error) {
 	reply := api.ActReply{Version: api.Version}
 	switch r.Verb {
-	case api.VerbStop, api.VerbKill, api.VerbResume:
+	case api.VerbStop, api.VerbKill, api.VerbResume, api.VerbRestart:
 	default:
-		return reply, api.Problemf(api.CodeInvalid, "verb %q: want stop, kill or resume", r.Verb)
+		return reply, api.Problemf(api.CodeInvalid, "verb %q: want stop, kill, resume or restart", r.Verb)
 	}
 	if len(r.Tasks) > tasksAtOnce {
 		return reply, api.Problemf(api.CodeInvalid, "%d tasks: name at most %d at once, or the whole job", len(r.Tasks), tasksAtOnce)

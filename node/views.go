@@ -162,6 +162,14 @@ func (v *views) Nodes(ctx context.Context) ([]api.NodeView, error) {
 	return nodes, err
 }
 
+// Removals is what this groom removed.
+func (v *views) Removals(ctx context.Context) ([]api.Removal, error) {
+	if v.node.Groom == nil {
+		return nil, nil
+	}
+	return v.node.Groom.Removals(ctx)
+}
+
 // Recoveries is what each start of this groom found.
 func (v *views) Recoveries(ctx context.Context) ([]api.RecoveryReport, error) {
 	if v.node.Groom == nil {

@@ -109,6 +109,7 @@ func (g *Groom) adoptOne(ctx context.Context, a fsm.Attempt) (api.RecoveryRow, e
 		job, spec, err := g.specOf(a.ID.Task().Job())
 		if err == nil {
 			g.pulses.watch(a.ID, job, spec)
+			g.probe(a, job, spec)
 		} else { // it runs on, watched by its process alone
 			g.log.Error("read spec; pings are not watched", "attempt", a.ID, "err", err)
 		}
@@ -166,8 +167,13 @@ func (g *Groom) process(ctx context.Context, e supervisor.Event) {
 		g.insist(ctx, fsm.Started{Attempt: e.ID, Pid: e.Pid, ShimPid: e.ShimPid, At: momentAt(e.At)})
 	case supervisor.Ended:
 		g.pulses.drop(e.ID)
+		g.probes.drop(e.ID)
 		g.insist(ctx, fsm.Ended{Attempt: e.ID, End: endOf(e.Exit), Place: g.place()})
 		g.tokens.drop(g.taskToken(e.ID))
+		select {
+		case g.endings <- struct{}{}:
+		default: // it is told already
+		}
 	}
 }
 

@@ -64,10 +64,12 @@ type Groom struct {
 
 	hands   *hands
 	pulses  *pulses
+	probes  *probes
 	tokens  *tokens
 	commits *busy
 	claims  *claims
 	steps   *stepFiles
+	removed *removals
 	events  *story.Feed
 	stories *story.Teller
 	link    *link
@@ -76,6 +78,7 @@ type Groom struct {
 	unswept     atomic.Bool // a job was forgotten since the last sweep
 	kicks       chan struct{}
 	reports     chan struct{}
+	endings     chan struct{} // an attempt has ended, whose directory will go some day
 
 	socket string       // of the task report server, as tasks see it
 	report net.Listener // the same on loopback
@@ -83,6 +86,7 @@ type Groom struct {
 
 	unsettled []fsm.Attempt // could not be looked for when the groom started
 
+	life    context.Context // ends with Close
 	stop    context.CancelFunc
 	running sync.WaitGroup // what works on the tables
 	closers []func() error // what Close undoes, newest last
@@ -92,13 +96,13 @@ type Groom struct {
 // again, in reverse.
 func Open(ctx context.Context, o Options) (_ *Groom, err error) {
 	g := &Groom{
-		o: o, log: o.Log, began: time.Now(), state: fsm.NewState(), hands: newHands(), pulses: newPulses(),
+		o: o, log: o.Log, began: time.Now(), state: fsm.NewState(), hands: newHands(), pulses: newPulses(), probes: newProbes(),
 		tokens:  &tokens{by: map[string]api.AttemptID{}},
-		commits: &busy{jobs: map[api.JobID]bool{}}, claims: newClaims(), steps: newStepFiles(o.Home), events: story.NewFeed(), link: &link{},
-		kicks: make(chan struct{}, 1), reports: make(chan struct{}, 1),
+		commits: &busy{jobs: map[api.JobID]bool{}}, claims: newClaims(), steps: newStepFiles(o.Home), removed: newRemovals(o.Home), events: story.NewFeed(), link: &link{},
+		kicks: make(chan struct{}, 1), reports: make(chan struct{}, 1), endings: make(chan struct{}, 1),
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	g.stop = stop
+	g.life, g.stop = life, stop
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.Close())
@@ -124,7 +128,7 @@ func Open(ctx context.Context, o Options) (_ *Groom, err error) {
 	// 4. Living tasks reconnect; what the tables hold as alive is looked for, and the findings are journaled.
 	g.super = supervisor.New(supervisor.Options{Log: o.Log})
 	g.hub = barrier.New(barrier.Options{Log: o.Log, Dial: g.dialRoot, OnStep: g.stepped})
-	g.closers = append(g.closers, g.steps.close, g.claims.close, g.super.Close, g.hub.Close)
+	g.closers = append(g.closers, g.steps.close, g.removed.close, g.claims.close, g.super.Close, g.hub.Close)
 	if err := g.serveReports(); err != nil {
 		return nil, err
 	}
@@ -144,7 +148,7 @@ func Open(ctx context.Context, o Options) (_ *Groom, err error) {
 		return nil, err
 	}
 	for _, work := range []func(context.Context){
-		g.followProcesses, g.reconcile, g.watchPings, g.watchDirs, g.enrol,
+		g.followProcesses, g.reconcile, g.watchPings, g.watchDirs, g.collect, g.enrol,
 	} {
 		g.running.Go(func() { work(life) })
 	}

@@ -95,6 +95,7 @@ func (g *Groom) keep(o *fsm.Directed) error {
 	o.Job = &fsm.Job{
 		ID: o.Directive.Job, Name: spec.Name, Type: spec.Type, Spec: hash, Tasks: spec.Tasks,
 		Stop: spec.Stop, Restart: spec.Restart, Pings: spec.Type == api.BSP || spec.Ping.Required,
+		Retention: spec.Retention, Dump: spec.Ping.Dump, StopAfter: spec.StopAfterDisconnect,
 	}
 	launch.Spec, launch.Secret = api.JobSpec{}, ""
 	o.Directive.Launch = &launch

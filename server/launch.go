@@ -42,11 +42,13 @@ func (g *Groom) launch(ctx context.Context, a fsm.Attempt) error {
 	}
 	g.tokens.add(g.taskToken(a.ID), a.ID)
 	g.pulses.watch(a.ID, job, spec)
+	g.probe(a, job, spec)
 	if err := g.super.Start(ctx, supervisor.Spec{
 		ID: a.ID, Dir: dir, Token: g.taskToken(a.ID), Argv: spec.Command,
 		Env: g.environment(a, job, spec), Logs: spec.Logs,
 	}); err != nil {
 		g.pulses.drop(a.ID)
+		g.probes.drop(a.ID)
 		return err
 	}
 	return nil

@@ -17,6 +17,7 @@ type work struct {
 	start   []fsm.Attempt // intended, and not yet handed to the supervisor
 	unborn  []fsm.Attempt // intended, and asked to end before they were
 	orders  []fsm.Attempt // to be told to end
+	parted  []api.JobID   // jobs that no master has asked for for too long
 	commits map[api.JobID][]int
 	rounds  []fsm.Job          // BSP jobs whose barriers are open
 	open    map[api.JobID]bool // BSP jobs with tasks that have not ended
@@ -96,7 +97,7 @@ func (g *Groom) derive() work {
 				w.rounds = append(w.rounds, j)
 			}
 		}
-		w.due, w.wait = g.state.Due(clock.Now())
+		w.due, w.parted, w.wait = g.state.Due(clock.Now())
 	})
 	return w
 }
@@ -144,6 +145,12 @@ func (g *Groom) carryOut(ctx context.Context, w work) (all bool) {
 			continue
 		}
 		g.hands.told[a.ID] = a.Order.By
+	}
+	for _, id := range w.parted {
+		if err := g.observe(ctx, fsm.Abandoned{Job: id}); err != nil && ctx.Err() == nil {
+			g.log.Warn("stop job without a master", "job", id, "err", err)
+			all = false
+		}
 	}
 	if g.unswept.Swap(false) {
 		g.running.Go(g.sweep) // large directories must not hold a restart up

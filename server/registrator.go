@@ -21,6 +21,7 @@ type link struct {
 	since   time.Time
 	beats   uint64 // heartbeats that were answered
 	reached bool
+	met     bool // the tables know that a master answers
 }
 
 func (l *link) up(webURL string) {
@@ -59,6 +60,24 @@ func (l *link) beat() {
 	l.beats++
 }
 
+// contact records that no master answers, or that one does again, for the jobs that are to stop without one. Where no
+// job is, there is nothing to record.
+func (g *Groom) contact(ctx context.Context, reached bool) {
+	g.link.mu.Lock()
+	known := reached && g.link.met
+	g.link.mu.Unlock()
+	if known {
+		return
+	}
+	err := g.observe(ctx, fsm.Contact{Reached: reached})
+	if err != nil && ctx.Err() == nil {
+		g.log.Warn("record contact with the masters", "reached", reached, "err", err)
+	}
+	g.link.mu.Lock()
+	g.link.met = reached && err == nil
+	g.link.mu.Unlock()
+}
+
 // askPatience bounds one question to a master.
 const askPatience = 5 * time.Second
 
@@ -81,6 +100,7 @@ func (g *Groom) enrol(ctx context.Context) {
 			continue // the master asks for a registration
 		}
 		g.link.down(fmt.Sprintf("no master: %v", err))
+		g.contact(ctx, false)
 		g.log.Warn("reach master", "master", master.Base, "err", err)
 		wait = min(max(2*wait, 100*time.Millisecond), 5*time.Second)
 		select {
@@ -129,12 +149,14 @@ func (g *Groom) heartbeats(ctx context.Context, master *wire.Client, period time
 				return err
 			}
 			g.link.down(fmt.Sprintf("heartbeat: %v", err))
+			g.contact(ctx, false)
 		case reply.Register:
 			return nil
 		default:
 			missed = 0
 			g.link.up("")
 			g.link.beat()
+			g.contact(ctx, true)
 		}
 		select {
 		case <-ctx.Done():

@@ -4,11 +4,9 @@ import (
 	"context"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"groom/api"
-	"groom/supervisor"
 )
 
 // killOrphans ends what lives in attempt directories that the tables do not know: left by a journal that was removed,
@@ -89,10 +87,6 @@ func (g *Groom) sweepDir(dir string, entries []fs.DirEntry, owned map[api.Attemp
 		if err != nil || owned[id] {
 			continue // a stranger's file, or one that a row owns
 		}
-		if err := supervisor.CleanUp(root, e.Name()); err != nil {
-			g.log.Warn("clean up", "attempt", id, "err", err)
-			continue
-		}
-		g.log.Info("removed; no row owns it", "path", filepath.Join(dir, e.Name()))
+		g.remove(root, id, "no row owns it: its job was forgotten, or newer attempts took its place")
 	}
 }

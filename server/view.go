@@ -42,6 +42,9 @@ func (g *Groom) Recoveries(context.Context) ([]api.RecoveryReport, error) {
 	return all, nil
 }
 
+// Removals is what was removed of late, newest first.
+func (g *Groom) Removals(context.Context) ([]api.Removal, error) { return g.removed.newest(), nil }
+
 // Jobs lists the jobs of which the groom has tasks, newest first.
 func (g *Groom) Jobs(context.Context) ([]api.JobView, error) {
 	var all []api.JobView
@@ -168,6 +171,7 @@ func (g *Groom) taskView(t fsm.Task, j fsm.Job) api.TaskView {
 	if a, ok := g.state.Newest(t); ok && a.State != fsm.AttemptEnded {
 		p, _ := g.pulses.get(a.ID)
 		v.Pid, v.Step, v.Progress, v.LastPing, v.Counters = a.Pid, p.Step, p.Progress, p.at, p.Counters
+		v.Probe = g.probes.view(a.ID)
 	}
 	return v
 }
@@ -195,7 +199,9 @@ func (g *Groom) Task(_ context.Context, name string) (api.TaskDetail, error) {
 		return d, api.Problemf(api.CodeNotFound, "this groom has no task %s", name)
 	}
 	for _, a := range attempts {
-		d.Attempts = append(d.Attempts, attemptView(a))
+		v := attemptView(a)
+		v.Removed = g.removed.why(a.ID)
+		d.Attempts = append(d.Attempts, v)
 	}
 	var err error
 	d.Events, err = g.story(d.Job.ID, d.ID)

@@ -40,7 +40,7 @@ func (s *Site) submit(w http.ResponseWriter, r *http.Request, a Actions) error {
 	return err
 }
 
-// act stops, kills or resumes a job or a task: asked for by a program, in JSON or without a body, or by a form of a
+// act stops, kills, resumes or restarts a job or a task: asked for by a program, in JSON or without a body, or by a form of a
 // page, which is shown again then.
 func (s *Site) act(w http.ResponseWriter, r *http.Request, a Actions) error {
 	m := api.ActRequest{Version: api.Version}

@@ -26,6 +26,7 @@ func (empty) Task(_ context.Context, id string) (api.TaskDetail, error) {
 	return api.TaskDetail{TaskView: api.TaskView{ID: api.TaskID(id), State: api.TaskPending}}, nil
 }
 func (empty) Nodes(context.Context) ([]api.NodeView, error)                  { return nil, nil }
+func (empty) Removals(context.Context) ([]api.Removal, error)                { return nil, nil }
 func (empty) Recoveries(context.Context) ([]api.RecoveryReport, error)       { return nil, nil }
 func (empty) Journals(context.Context) ([]api.JournalInfo, error)            { return nil, nil }
 func (empty) Journal(context.Context, JournalQuery) ([]api.EntryView, error) { return nil, nil }

@@ -21,6 +21,7 @@ func menu() []entryOfMenu {
 		{"jobs", "/jobs", []string{"jobs", "job", "task", "logs"}},
 		{"grooms", "/nodes", []string{"nodes"}},
 		{"recoveries", "/recoveries", []string{"recoveries"}},
+		{"removals", "/removals", []string{"removals"}},
 		{"journal", "/journal", []string{"journal", "journals", "entry"}},
 		{"tables", "/state", []string{"state"}},
 	}

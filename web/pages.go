@@ -57,6 +57,14 @@ func recoveries(ctx context.Context, v Views, _ *http.Request) (any, error) {
 	return all, err
 }
 
+func removals(ctx context.Context, v Views, _ *http.Request) (any, error) {
+	all, err := v.Removals(ctx)
+	if all == nil {
+		all = []api.Removal{}
+	}
+	return all, err
+}
+
 func journals(ctx context.Context, v Views, _ *http.Request) (any, error) {
 	all, err := v.Journals(ctx)
 	if all == nil {

@@ -23,6 +23,7 @@ var shownPages = map[string]struct {
 	"logs":       {"/tasks/" + string(jobID.Task(0)) + "/logs", []string{"loaded 1,218 packages", "&lt;b&gt;not markup", "dangling mass 0.13", "raw=1"}},
 	"nodes":      {"/nodes", []string{"elm", "oak", "lost", "its lease ended"}},
 	"recoveries": {"/recoveries", []string{"adopted", "ended-while-away", "61ms", "restarted"}},
+	"removals":   {"/removals", []string{"attempt_202611240915_0001_000000_1", "its retention of 1h0m0s is over", "4 KiB"}},
 	"journal":    {"/journal", []string{"attempt 300 ended", "attempt 101 ended", "to=100", "attempt.ended"}},
 	"journals":   {"/journal/info", []string{"/var/lib/groom/master", "4 MiB", "at 256"}},
 	"entry":      {"/journal/77?of=master", []string{"entry 77", "of the master", "attempt 77 ended", "&#34;code&#34;: 0", "/journal/78?of=master"}},

@@ -37,6 +37,7 @@ func (s *Site) routes() *mux.Router {
 	page("/tasks/{task}", "task", task)
 	page("/nodes", "nodes", nodes)
 	page("/recoveries", "recoveries", recoveries)
+	page("/removals", "removals", removals)
 	page("/journal", "journal", journalPage)
 	page("/journal/info", "journals", journals)
 	page("/journal/{index:[0-9]+}", "entry", entry)
@@ -50,8 +51,8 @@ func (s *Site) routes() *mux.Router {
 	r.HandleFunc("/login", s.login).Methods(http.MethodPost)
 	r.HandleFunc("/logout", s.logout).Methods(http.MethodPost)
 	r.HandleFunc("/jobs", s.changing(s.submit)).Methods(http.MethodPost)
-	r.HandleFunc("/jobs/{job}/{verb:stop|kill|resume}", s.changing(s.act)).Methods(http.MethodPost)
-	r.HandleFunc("/tasks/{task}/{verb:stop|kill|resume}", s.changing(s.act)).Methods(http.MethodPost)
+	r.HandleFunc("/jobs/{job}/{verb:stop|kill|resume|restart}", s.changing(s.act)).Methods(http.MethodPost)
+	r.HandleFunc("/tasks/{task}/{verb:stop|kill|resume|restart}", s.changing(s.act)).Methods(http.MethodPost)
 
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.problem(w, r, api.Problemf(api.CodeNotFound, "there is no page %s", r.URL.Path).WithHint("/api/openapi.yaml lists every address"))

@@ -17,6 +17,7 @@ type Views interface {
 	Job(ctx context.Context, name string) (api.JobDetail, error)          // by id, or by a name that is unique
 	Task(ctx context.Context, id string) (api.TaskDetail, error)          // by id
 	Nodes(ctx context.Context) ([]api.NodeView, error)                    // empty without a master
+	Removals(ctx context.Context) ([]api.Removal, error)                  // newest first
 	Recoveries(ctx context.Context) ([]api.RecoveryReport, error)         // newest first
 	Journals(ctx context.Context) ([]api.JournalInfo, error)              // of the groom, of the master, or both
 	Journal(ctx context.Context, q JournalQuery) ([]api.EntryView, error) // oldest first

@@ -7,7 +7,7 @@ import (
 	"groom/api"
 )
 
-// asked decides on a stop, a kill or a resume. What is so already has no effect.
+// asked decides on a stop, a kill, a resume or a restart. What is so already has no effect.
 func (d *decider) asked(o Asked) error {
 	j, err := d.job(o.Job)
 	if err != nil {
@@ -19,8 +19,10 @@ func (d *decider) asked(o Asked) error {
 		}
 	}
 	switch {
-	case o.Verb != api.VerbStop && o.Verb != api.VerbKill && o.Verb != api.VerbResume:
+	case o.Verb != api.VerbStop && o.Verb != api.VerbKill && o.Verb != api.VerbResume && o.Verb != api.VerbRestart:
 		return fmt.Errorf("verb %q: %w", o.Verb, ErrRefused)
+	case o.Verb == api.VerbRestart && d.restarts(j, o.Tasks):
+		return nil
 	case j.Type == api.Plain && len(o.Tasks) > 0:
 		return d.askTasks(j, o)
 	}
@@ -31,6 +33,8 @@ func (d *decider) asked(o Asked) error {
 		err = d.askKill(&j, o)
 	case api.VerbResume:
 		err = d.askResume(&j)
+	case api.VerbRestart:
+		err = d.askRestart(&j, o)
 	}
 	if err != nil {
 		return err
@@ -124,6 +128,47 @@ func (d *decider) askResume(j *Job) error {
 	return tooLate(*j, api.VerbResume)
 }
 
+// askRestart lets other processes follow those that run. The peers of a BSP job have to begin anew together, so the job
+// stops and is resumed at once; the tasks of a plain job are restarted where they are, each by itself.
+func (d *decider) askRestart(j *Job, o Asked) error {
+	switch j.State {
+	case api.JobQueued:
+		return nil // it has no process
+	case api.JobStopping, api.JobStopped:
+		return d.askResume(j)
+	case api.JobRunning:
+		if j.Type == api.BSP {
+			err := d.askStop(j, o)
+			j.Resume = err == nil && j.State == api.JobStopping
+			return err
+		}
+		d.say("restart %s%s", j.ID, colon(o.Reason))
+		if j.Count[api.TaskStopped] > 0 {
+			d.resumeJob(j)
+		}
+		for _, groom := range j.grooms() {
+			d.order(j, Order{Groom: groom, Kind: api.DirectiveRestart, Reason: o.Reason})
+		}
+		return nil
+	}
+	return tooLate(*j, o.Verb)
+}
+
+// restarts says that a restart of all these tasks is on its way to a groom: asking again does not end the processes
+// that follow from it. Without tasks it is about the job.
+func (s *State) restarts(j Job, indexes []int) bool {
+	var on []int
+	for _, o := range s.Orders.All() {
+		if o.Job == j.ID && o.Kind == api.DirectiveRestart {
+			if len(o.Tasks) == 0 {
+				return true
+			}
+			on = append(on, o.Tasks...)
+		}
+	}
+	return len(indexes) > 0 && !slices.ContainsFunc(indexes, func(i int) bool { return !slices.Contains(on, i) })
+}
+
 // resumeJob starts what was stopped, with a fresh budget: it is the operator who asks. Plain tasks start where they
 // were, and wait there for a place when it was taken meanwhile; a BSP job is placed anew, under its next epoch.
 func (d *decider) resumeJob(j *Job) {
@@ -164,6 +209,7 @@ func (d *decider) askTasks(j Job, o Asked) error {
 	}
 	kind := map[api.Verb]api.DirectiveKind{
 		api.VerbStop: api.DirectiveStop, api.VerbKill: api.DirectiveKill, api.VerbResume: api.DirectiveResume,
+		api.VerbRestart: api.DirectiveRestart,
 	}[o.Verb]
 	on := map[string][]int{} // tasks by groom
 	for _, i := range slices.Compact(slices.Sorted(slices.Values(o.Tasks))) {
@@ -173,18 +219,26 @@ func (d *decider) askTasks(j Job, o Asked) error {
 			continue
 		case t.State.Terminal():
 			return fmt.Errorf("%s is %s: too late to %s it: %w", t.ID, t.State, o.Verb, ErrRefused)
-		case (t.State == api.TaskStopped) == (o.Verb == api.VerbStop) && o.Verb != api.VerbKill:
+		case o.Verb == api.VerbRestart && t.Asked != "":
+			return fmt.Errorf("%s is being stopped: restart it when it has stopped: %w", t.ID, ErrRefused)
+		case (t.State == api.TaskStopped) == (o.Verb == api.VerbStop) && o.Verb != api.VerbKill && o.Verb != api.VerbRestart:
 			if t.Asked == "" { // it is so already, and nothing else is under way
 				continue
 			}
 		}
-		if o.Verb == api.VerbResume {
+		switch o.Verb {
+		case api.VerbRestart:
+			if t.State == api.TaskStopped {
+				d.turn(&j, &t, at, api.TaskLaunching)
+			}
+			t.Failures = 0
+		case api.VerbResume:
 			if t.State != api.TaskStopped {
 				return fmt.Errorf("%s is being stopped: resume it when it has stopped: %w", t.ID, ErrRefused)
 			}
 			d.turn(&j, &t, at, api.TaskLaunching)
 			t.Failures, t.Asked = 0, ""
-		} else {
+		default:
 			t.Asked = o.Verb
 		}
 		d.putTask(t)
@@ -195,7 +249,7 @@ func (d *decider) askTasks(j Job, o Asked) error {
 	if len(on) == 0 {
 		return nil
 	}
-	if o.Verb == api.VerbResume {
+	if o.Verb == api.VerbResume || o.Verb == api.VerbRestart {
 		j.State, j.Reason = api.JobRunning, ""
 	}
 	for _, groom := range j.grooms() {

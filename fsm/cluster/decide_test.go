@@ -195,6 +195,57 @@ func TestDecisions(t *testing.T) {
 			state: api.JobRunning,
 		},
 		{
+			name: "a plain job is restarted where it is, with a fresh budget", places: []int{3}, job: plain(2),
+			then: func(t *testing.T, w *world, id api.JobID) {
+				w.dies(t, "north", id, 0, exit(3))
+				w.settle(t)
+				w.asks(t, id, api.VerbStop, 1)
+				before := w.processes("north", id)
+				w.asks(t, id, api.VerbRestart)
+				after := w.processes("north", id)
+				if len(before) != 1 || len(after) != 2 || after[0].ID.N() != 3 || after[1].ID.N() != 2 {
+					t.Errorf("processes %v, restarted %v", before, after)
+				}
+				if task := w.state.Task(w.job(id), 0); task.Failures != 0 {
+					t.Errorf("%d failures are still charged", task.Failures)
+				}
+			},
+			state: api.JobRunning,
+		},
+		{
+			name: "a restart asked for again before the groom has it is one", places: []int{3}, job: plain(1),
+			then: func(t *testing.T, w *world, id api.JobID) {
+				w.must(t, Asked{Job: id, Verb: api.VerbRestart}, Asked{Job: id, Verb: api.VerbRestart}, Asked{Job: id, Verb: api.VerbRestart, Tasks: []int{0}})
+				w.settle(t)
+				if p := w.processes("north", id); len(p) != 1 || p[0].ID.N() != 2 {
+					t.Errorf("processes %v", p)
+				}
+			},
+			state: api.JobRunning,
+		},
+		{
+			name: "one plain task is restarted alone, also when it is stopped", places: []int{3}, job: plain(2),
+			then: func(t *testing.T, w *world, id api.JobID) {
+				w.asks(t, id, api.VerbRestart, 1)
+				w.asks(t, id, api.VerbStop, 0)
+				w.asks(t, id, api.VerbRestart, 0)
+				if p := w.processes("north", id); len(p) != 2 || p[0].ID.N() != 2 || p[1].ID.N() != 2 {
+					t.Errorf("processes %v", p)
+				}
+			},
+			state: api.JobRunning,
+		},
+		{
+			name: "a bsp job is restarted in an epoch of its own", places: []int{3}, job: bsp(2),
+			then: func(t *testing.T, w *world, id api.JobID) {
+				w.asks(t, id, api.VerbRestart)
+				if p := w.processes("north", id); len(p) != 2 || p[0].Epoch != 2 {
+					t.Errorf("processes %v", p)
+				}
+			},
+			state: api.JobRunning, epoch: 2,
+		},
+		{
 			name: "one plain task is stopped, resumed and killed alone", places: []int{3}, job: plain(3),
 			then: func(t *testing.T, w *world, id api.JobID) {
 				w.asks(t, id, api.VerbStop, 1)

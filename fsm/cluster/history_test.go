@@ -81,7 +81,7 @@ func (h *history) ask(t *rapid.T) {
 	if !ok {
 		return
 	}
-	o := Asked{Job: j.ID, Verb: rapid.SampledFrom([]api.Verb{api.VerbStop, api.VerbKill, api.VerbResume, api.VerbResume}).Draw(t, "verb")}
+	o := Asked{Job: j.ID, Verb: rapid.SampledFrom([]api.Verb{api.VerbStop, api.VerbKill, api.VerbResume, api.VerbResume, api.VerbRestart}).Draw(t, "verb")}
 	if rapid.Bool().Draw(t, "one") {
 		o.Tasks = []int{rapid.IntRange(0, j.Tasks-1).Draw(t, "task")}
 	}
@@ -205,7 +205,7 @@ func (h *history) check(t *rapid.T, from int) {
 // resumed says that plain tasks were resumed: they wait at their groom for a place that another job may have by now.
 func (h *history) resumed() bool {
 	for _, e := range h.log {
-		if e.kind == KindAsked && bytes.Contains(e.body, []byte(`"verb":"resume"`)) {
+		if e.kind == KindAsked && (bytes.Contains(e.body, []byte(`"verb":"resume"`)) || bytes.Contains(e.body, []byte(`"verb":"restart"`))) {
 			return true
 		}
 	}

@@ -121,7 +121,7 @@ func (d *decider) rejected(j *Job, o Order, why string) {
 		d.judge(j)
 	case api.DirectiveCommit:
 		d.end(j, api.JobFailed, why)
-	case api.DirectiveStop, api.DirectiveResume:
+	case api.DirectiveStop, api.DirectiveResume, api.DirectiveRestart:
 		j.Reason = clip(why, reasonLimit)
 	}
 }

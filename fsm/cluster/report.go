@@ -85,6 +85,9 @@ func (d *decider) charge(j *Job, t *Task, from string, r api.Report) {
 	if j.State != api.JobRunning && j.State != api.JobQueued {
 		return
 	}
+	if r.Healthy {
+		t.Failures, t.Uncounted = 0, 0
+	}
 	switch kind := r.Outcome.Kind; {
 	case r.Counted:
 		t.Failures++
@@ -237,7 +240,7 @@ func (d *decider) finish(j *Job) {
 // has not heard of one of them yet holds it as ended, and starts nothing should an older launch still reach it.
 func (d *decider) reap(j *Job) {
 	for _, groom := range j.grooms() {
-		d.supersede(*j, groom, api.DirectiveLaunch, api.DirectiveStop, api.DirectiveResume)
+		d.supersede(*j, groom, api.DirectiveLaunch, api.DirectiveStop, api.DirectiveResume, api.DirectiveRestart)
 		if j.Type == api.Plain && !slices.ContainsFunc(j.Places, func(p Place) bool { return p.Groom == groom && p.Done < p.Count }) {
 			continue // nothing is left there
 		}

@@ -186,7 +186,7 @@ func (w *world) report(t fataler, id string, n int, ackLost bool) bool {
 // work lets a groom intend and start what is due, and move outputs that may move.
 func (g *groom) work(t fataler, now api.Moment) {
 	t.Helper()
-	if due, _ := g.state.Due(now); len(due) > 0 {
+	if due, _, _ := g.state.Due(now); len(due) > 0 {
 		g.must(t, now, fsm.Due{Tasks: due, Place: testPlace})
 	}
 	for _, a := range g.attempts() {
@@ -223,7 +223,7 @@ func (g *groom) end(t fataler, now api.Moment, a fsm.Attempt, outcome api.Outcom
 		switch a.Order.By {
 		case fsm.ByRollback:
 			outcome = api.Outcome{Kind: api.RolledBack, Signal: a.Order.Signal}
-		default:
+		default: // by stop, restart or kill
 			outcome = api.Outcome{Kind: api.Signaled, Signal: a.Order.Signal, By: a.Order.By}
 		}
 	}

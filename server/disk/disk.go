@@ -32,6 +32,11 @@ const (
 	MinFreeInodes = 1000
 )
 
+// Low says that so little room is left that logs of ended attempts should go: twice what keeps new tasks away.
+func Low(s api.DirStatus) bool {
+	return s.TotalBytes > 0 && s.FreeBytes < 2*MinFreeBytes || s.FreeInodes > 0 && s.FreeInodes < 2*MinFreeInodes
+}
+
 // ProbeAge is how old a write probe may be before a launch makes a new one.
 const ProbeAge = 30 * time.Second
 

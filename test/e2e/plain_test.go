@@ -94,6 +94,12 @@ func TestStopAndResume(t *testing.T) {
 			t.Errorf("%s: attempt %d, pid %d", task.ID, task.Attempt, task.Pid)
 		}
 	}
+	a.groom("task", "restart", string(before[1].ID))
+	a.await("the restarted task", func() bool { d := a.task(before[1].ID); return d.Attempt == 3 && d.State == api.TaskRunning })
+	want = api.Outcome{Kind: api.Signaled, Signal: "SIGTERM", By: api.ByRestart}
+	if at := a.task(before[1].ID).Attempts[1]; at.Outcome == nil || *at.Outcome != want || at.Counted {
+		t.Errorf("outcome %v (counted %v), want %v", at.Outcome, at.Counted, want)
+	}
 	a.groom("task", "kill", string(before[0].ID))
 	a.await("one task killed", func() bool { return a.task(before[0].ID).State == api.TaskKilled })
 	a.groom("job", "kill", string(id))
