@@ -35,7 +35,7 @@ type Directive struct {
 
 // Launch is what launch and recover need beyond the directive's head.
 type Launch struct {
-	Spec  JobSpec      `json:"spec"`
+	Spec  JobSpec      `json:"spec,omitzero"`
 	Tasks []TaskLaunch `json:"tasks"` // those of this groom
 	Root  RootAddr     `json:"root"`  // BSP only
 	// Secret is shared by the peers of one epoch. It never enters a journal.

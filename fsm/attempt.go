@@ -67,12 +67,16 @@ func (d *decider) started(o Started) error {
 		return nil // told again after a restart
 	}
 	a.State, a.Pid, a.ShimPid, a.Started = AttemptRunning, o.Pid, o.ShimPid, o.At
+	a.Unenforced = o.Unenforced
 	table.Put(d.draft, d.Attempts, string(a.ID), a)
 	if t.State == api.TaskLaunching && t.Attempt == a.ID.N() {
 		d.turn(&t, api.TaskRunning, "%s runs as pid %d", a.ID, o.Pid)
 		d.put(t)
 	} else {
 		d.say("%s runs as pid %d, and is to end", a.ID, o.Pid)
+	}
+	for _, words := range o.Unenforced {
+		d.say("not enforced: %s", words)
 	}
 	return nil
 }

@@ -44,6 +44,9 @@ func bounded(o Observation) Observation {
 			o.Directive.Launch = &launch
 		}
 		return o
+	case Started:
+		o.Unenforced = boundTexts(o.Unenforced)
+		return o
 	case Ended:
 		o.End.Outcome = boundOutcome(o.End.Outcome)
 		o.End.Words = clip(o.End.Words, failureLimit)
@@ -56,6 +59,20 @@ func bounded(o Observation) Observation {
 		return o
 	}
 	return o
+}
+
+// unenforcedLimit bounds the texts of one attempt: there is one for each limit that a job can ask for.
+const unenforcedLimit = 8
+
+func boundTexts(all []string) []string {
+	if len(all) == 0 {
+		return nil
+	}
+	bounded := make([]string, 0, unenforcedLimit)
+	for _, text := range all[:min(len(all), unenforcedLimit)] {
+		bounded = append(bounded, clip(text, nameLimit))
+	}
+	return bounded
 }
 
 func boundOutcome(o api.Outcome) api.Outcome {

@@ -96,6 +96,8 @@ type Started struct {
 	Pid     int           `json:"pid"`
 	ShimPid int           `json:"shim_pid"`
 	At      api.Moment    `json:"at"`
+	// Unenforced says what the job asks for and the host does not give.
+	Unenforced []string `json:"unenforced,omitempty"`
 }
 
 // Ended: an attempt is dead beyond doubt. Place is where the next one would go, nil when no directory can take it.

@@ -110,11 +110,13 @@ type Attempt struct {
 	Pid      int           `json:"pid,omitempty"`
 	ShimPid  int           `json:"shim_pid,omitempty"`
 	Started  api.Moment    `json:"started,omitzero"`
-	Done     bool          `json:"done,omitempty"`    // it reported that it has nothing more to do
-	Failure  string        `json:"failure,omitempty"` // what it told before its end
-	Order    *Order        `json:"order,omitempty"`
-	End      *End          `json:"end,omitempty"`
-	Counted  bool          `json:"counted,omitempty"`
+	// Unenforced says what the job asks for and the host does not give, each with the reason.
+	Unenforced []string `json:"unenforced,omitempty"`
+	Done       bool     `json:"done,omitempty"`    // it reported that it has nothing more to do
+	Failure    string   `json:"failure,omitempty"` // what it told before its end
+	Order      *Order   `json:"order,omitempty"`
+	End        *End     `json:"end,omitempty"`
+	Counted    bool     `json:"counted,omitempty"`
 }
 
 // End is how an attempt ended, from its exit record or from the proof of its death.

@@ -89,6 +89,24 @@ func (h *Home) load() error {
 			return fmt.Errorf("make data directory: %w", err)
 		}
 	}
+	return h.letPass()
+}
+
+// letPass lets other users pass through to what is theirs, where there can be tasks of other users at all: to their
+// working directories and to the socket for reports. What else is here is closed, each by its own mode.
+func (h *Home) letPass() error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	for _, dir := range []string{h.Dir, h.Path("local")} {
+		info, err := os.Stat(dir)
+		if err == nil {
+			err = os.Chmod(dir, info.Mode().Perm()|0o011)
+		}
+		if err != nil {
+			return fmt.Errorf("open data directory to tasks: %w", err)
+		}
+	}
 	return nil
 }
 
