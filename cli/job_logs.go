@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -99,30 +100,62 @@ func (o *logOptions) copy(ctx context.Context, c *wire.Client, task api.TaskID, 
 			return nil // not started yet
 		}
 	}
-	q := url.Values{"stream": {stream}}
+	defer w.close()
+	attempt := task.Attempt(n)
+	if !o.follow {
+		_, _, err := o.read(ctx, c, attempt, stream, 0, w)
+		return err
+	}
+	// An agent that goes away comes back, and the task writes on meanwhile: what is followed goes on where it was.
+	var offset int64
+	away, wait := time.Time{}, time.Duration(0)
+	for {
+		at, over, err := o.read(ctx, c, attempt, stream, offset, w)
+		if p, ok := errors.AsType[*api.Problem](err); over || ctx.Err() != nil || ok && p.Code != api.CodeUnavailable {
+			return err
+		}
+		if at > offset || away.IsZero() {
+			away, wait = time.Now(), 50*time.Millisecond
+		}
+		offset = at
+		if time.Since(away) > agentPatience {
+			return fail(exitNoAgent, fmt.Errorf("the agent went away: %w", err), "it may come back: run the same command again")
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, time.Second)
+	}
+}
+
+// agentPatience is for how long an agent may be away from one who follows a log.
+const agentPatience = 30 * time.Second
+
+// read prints a stream from an offset on, and returns the offset of what comes next, and whether nothing does.
+func (o *logOptions) read(ctx context.Context, c *wire.Client, id api.AttemptID, stream string, offset int64, w io.Writer) (int64, bool, error) {
+	q := url.Values{"stream": {stream}, "offset": {strconv.FormatInt(offset, 10)}}
 	if o.follow {
 		q.Set("follow", "1")
 	}
-	chunks, err := wire.Lines[api.LogChunk](ctx, c, "/attempts/"+string(task.Attempt(n))+"/logs?"+q.Encode())
+	chunks, err := wire.Lines[api.LogChunk](ctx, c, "/attempts/"+string(id)+"/logs?"+q.Encode())
 	if err != nil {
-		return err
+		return offset, false, err
 	}
-	defer w.close()
+	over := false
 	for chunk, err := range chunks {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return fail(exitNoAgent, errors.New("the agent went away"), "it may come back: run the same command again")
-		}
 		if err != nil {
-			return err
+			return offset, false, err
 		}
 		if chunk.Gap > 0 {
 			fmt.Fprintf(w, "[%s bytes are not kept]\n", strconv.FormatInt(chunk.Gap, 10))
 		}
 		if _, err := w.Write(chunk.Data); err != nil {
-			return err
+			return offset, true, err // nobody reads any more
 		}
+		offset, over = chunk.Offset+int64(len(chunk.Data)), chunk.End
 	}
-	return nil
+	return offset, over, nil
 }
 
 // lineWriter writes whole lines, so that those of several tasks do not mix. Without a prefix there is nothing to mix

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -123,6 +124,58 @@ func TestRemovals(t *testing.T) {
 		dirs, err := filepath.Glob(filepath.Join(a.data, "local", "groom-*", "attempts", "attempt_*"))
 		return err == nil && len(dirs) == 0
 	})
+}
+
+// Who follows a log goes on where it was when the groom comes back, over rotated files as well, and loses nothing.
+func TestLogIsFollowedOverACrash(t *testing.T) {
+	a := start(t, t.TempDir(), agentArgs()...)
+	gate := filepath.Join(t.TempDir(), "gate")
+	id := a.submit(write(t, "job.yaml", fmt.Sprintf(`
+name: writes
+type: plain
+tasks: 1
+command: [sh, -c, 'for i in 1 2 3; do seq 1 2000; while [ ! -e %s.$i ]; do sleep 0.02; done; done']
+logs: {max_size: 4096, max_files: 100}
+`, gate)))
+	a.awaitTasks(id, api.TaskRunning)
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	follow := exec.Command(filepath.Join(bin, "groom"), "job", "logs", "-f", string(id), "--addr", a.addr())
+	follow.Stdout, follow.Stderr = out, out
+	if err := follow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer follow.Process.Kill()
+	read := func() string { b, _ := os.ReadFile(out.Name()); return string(b) }
+	lines := func(n int) func() bool { return func() bool { return strings.Count(read(), "\n2000\n") >= n } }
+	a.await("the first part", lines(1))
+	a.kill9()
+	pass := func(i int) {
+		if err := os.WriteFile(fmt.Sprintf("%s.%d", gate, i), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pass(1) // it writes while there is no groom
+	a.launch()
+	a.await("the second part", lines(2))
+	pass(2)
+	a.await("the third part", lines(3))
+	pass(3)
+	if err := follow.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, read())
+	}
+	var want strings.Builder
+	for range 3 {
+		for i := 1; i <= 2000; i++ {
+			fmt.Fprintln(&want, i)
+		}
+	}
+	if got := read(); got != want.String() {
+		t.Errorf("%d bytes were followed, %d written", len(got), want.Len())
+	}
 }
 
 // A job that asks for it is stopped when no master answers, at a deadline that a crash of the groom does not move; its
