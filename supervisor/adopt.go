@@ -33,7 +33,7 @@ func (s *Supervisor) Adopt(ctx context.Context, ref Ref) (Finding, error) {
 	}
 	if ref.BootID != boot || ref.PIDNS != pidns {
 		// No pid of then means anything now. None is touched.
-		f, err := vanished(ref, ref.BootID == boot)
+		f, err := s.vanished(ctx, ref, ref.BootID == boot)
 		if err != nil {
 			return Finding{}, fmt.Errorf("adopt %s: %w", ref.ID, err)
 		}
@@ -93,7 +93,7 @@ func (s *Supervisor) look(ctx context.Context, a *attempt) (Finding, error) {
 				fault.Point("supervisor.after-forbid")
 				return unborn("its shim did not come to life, and was forbidden to"), nil
 			}
-			return usurped(ctx, a.Ref, "its lock is held, and ctl/shim is missing")
+			return s.usurped(ctx, a.Ref, "its lock is held, and ctl/shim is missing")
 		case err != nil && !errors.Is(err, ctl.ErrNotRecord):
 			return Finding{}, err
 		case shim != nil:
@@ -106,7 +106,7 @@ func (s *Supervisor) look(ctx context.Context, a *attempt) (Finding, error) {
 		case stranger.IsZero():
 			stranger = time.Now()
 		case time.Since(stranger) > s.strangerAfter:
-			return usurped(ctx, a.Ref, "another process holds its lock")
+			return s.usurped(ctx, a.Ref, "another process holds its lock")
 		}
 		if !pause(ctx, &d, lastPause) {
 			return Finding{}, fmt.Errorf("wait for shim: %w", ctx.Err())
@@ -119,26 +119,27 @@ func (s *Supervisor) alive(a *attempt, shim *process) Finding {
 	f := Finding{Kind: api.FoundAlive, ShimPid: shim.pid, Words: "its shim lives; watched again"}
 	if r, err := ctl.Read(a.Dir, ctl.Start); err == nil {
 		a.started, a.Ran = true, true
-		f.Pid = int(r.Int("pid"))
+		f.Pid, f.Unenforced = int(r.Int("pid")), unenforced(a.Dir)
 	}
 	return f
 }
 
 // usurped is an attempt whose lock is held by a process that cannot be shown to be its shim. It must come to an end
-// for the tables; that nothing of it lives is not proven.
-func usurped(ctx context.Context, ref Ref, why string) (Finding, error) {
-	swept := sweep(ctx, ref)
+// for the tables; that nothing of it lives is proven only by its control group, into which a shim that lives all the
+// same can start nothing once it has gone.
+func (s *Supervisor) usurped(ctx context.Context, ref Ref, why string) (Finding, error) {
+	swept := sweep(ctx, ref, s.groupOf(ref))
 	if err := ctx.Err(); err != nil {
 		return Finding{}, err
 	}
 	e := lost(ref, api.WhyShim)
-	e.Unproven = true
+	e.Unproven = !swept.proven
 	e.Words += "; " + why + swept.words()
 	return Finding{Kind: api.FoundLost, Exit: e, Words: e.Words}, nil
 }
 
 // vanished is an attempt of another boot, or of another pid namespace of this one.
-func vanished(ref Ref, sameBoot bool) (Finding, error) {
+func (s *Supervisor) vanished(ctx context.Context, ref Ref, sameBoot bool) (Finding, error) {
 	e, flaw, err := readExit(ref)
 	if err != nil {
 		return Finding{}, err
@@ -155,6 +156,15 @@ func vanished(ref Ref, sameBoot bool) (Finding, error) {
 			e = lost(ref, api.WhyShim)
 			e.Unproven = true
 			e.Words = "lost: its shim lives in another pid namespace, out of reach; exit code unknown"
+			// No pid of there means anything here, but a control group is the same from everywhere.
+			if g := s.groupOf(ref); g.Unified != "" {
+				if err := g.End(ctx, killWait); err == nil {
+					e.Unproven = false
+					e.Words += "; its processes were killed through their control group"
+				} else {
+					e.Words += "; not proven that none is left: " + err.Error()
+				}
+			}
 		}
 	}
 	e.Words += flaw

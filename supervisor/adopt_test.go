@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"groom/api"
+	"groom/supervisor/cgroup"
 	"groom/supervisor/ctl"
 
 	"golang.org/x/sys/unix"
@@ -230,7 +231,7 @@ func TestForbiddenShimRunsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(spec.Dir, ctl.Spec), spec.record().Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(spec.Dir, ctl.Spec), spec.record(nil, cgroup.Group{}, false, nil).Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if ours, err := ctl.Forbid(spec.Dir); err != nil || !ours {

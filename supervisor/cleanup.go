@@ -1,12 +1,14 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"syscall"
 
+	"groom/api"
 	"groom/fault"
 	"groom/supervisor/ctl"
 
@@ -56,6 +58,14 @@ func cleanUp(root *os.Root, name string) error {
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	// The group that ctl/spec names goes before the file that names it.
+	if b, err := dir.ReadFile(ctl.Spec); err == nil {
+		if spec, err := ctl.Parse(b); err == nil {
+			if err := groupIn(spec, api.AttemptID(spec.Get("id"))).End(context.Background(), killWait); err != nil {
+				return err
+			}
+		}
 	}
 	entries, err := fs.ReadDir(dir.FS(), ".")
 	if err != nil {

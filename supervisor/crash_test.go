@@ -89,11 +89,12 @@ func (h history) check(t *testing.T, root string, n int) {
 func TestExactlyOnceUnderRandomKills(t *testing.T) {
 	root, bin := t.TempDir(), binary(t, "agent")
 	const n = 400
+	groom := groomID(t)
 	kills := 0
 	for deadline := time.Now().Add(2 * time.Minute); ; {
 		// Lives grow, or an agent on a busy host would never get beyond its start.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(2+rand.IntN(40+kills/5))*time.Millisecond)
-		cmd := exec.CommandContext(ctx, bin, root, fmt.Sprint(n)) // killed by SIGKILL when its time is up
+		cmd := exec.CommandContext(ctx, bin, root, fmt.Sprint(n), groom) // killed by SIGKILL when its time is up
 		var out, errs bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &errs
 		err := cmd.Run()

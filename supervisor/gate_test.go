@@ -91,14 +91,25 @@ func TestIdleShimDoesNotWakeUp(t *testing.T) {
 // BenchmarkLaunch is from the call of Start until the groom has heard that the task runs, and until it has heard of
 // its end.
 func BenchmarkLaunch(b *testing.B) {
-	s := newSupervisor(b)
+	for name, own := range map[string]Own{"bare": {}, "group": {}, "stage": {Umask: ptr(uint32(0o022))}} {
+		b.Run(name, func(b *testing.B) {
+			s := newSupervisor(b)
+			if name != "bare" {
+				s = grouped(b)
+			}
+			benchmarkLaunch(b, s, own)
+		})
+	}
+}
+
+func benchmarkLaunch(b *testing.B, s *Supervisor, own Own) {
 	root := b.TempDir()
 	var launch, whole []time.Duration
 	for i := range b.N {
 		id := api.TaskID(fmt.Sprintf("task_202611240915_0001_%06d", i)).Attempt(1)
 		spec := Spec{
 			ID: id, Dir: filepath.Join(root, string(id)), Token: "launch-" + root + string(id),
-			Argv: []string{"/bin/true"}, Env: []string{"PATH=/usr/bin:/bin"},
+			Argv: []string{"/bin/true"}, Env: []string{"PATH=/usr/bin:/bin"}, Own: own,
 		}
 		began := time.Now()
 		if err := s.Start(b.Context(), spec); err != nil {

@@ -37,6 +37,9 @@ var (
 			return err
 		}
 		binaryDir = dir
+		if err := os.Chmod(dir, 0o755); err != nil { // tests run them as other users
+			return err
+		}
 		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir, "./testdata/agent", "./testdata/once")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -55,13 +58,16 @@ func binary(t testing.TB, name string) string {
 	return filepath.Join(binaryDir, name)
 }
 
-// once runs testdata/once, with a point armed when one is given. It says whether it was killed there.
-func once(t testing.TB, point, verb string, spec Spec, answer any) (killed bool) {
+// onceOptions is how testdata/once is run: as who, with which point armed, and from which copy of the program.
+type onceOptions struct {
+	point, groom, bin string
+	user              int
+}
+
+// runOnce runs testdata/once, and says whether it was killed.
+func runOnce(t testing.TB, verb string, spec Spec, answer any, how func(*onceOptions)) (killed bool) {
 	t.Helper()
-	args := append([]string{verb, spec.Dir, string(spec.ID), spec.Token}, spec.Argv...)
-	cmd := exec.CommandContext(t.Context(), binary(t, "once"), args...)
-	cmd.Env = append(os.Environ(), fault.Env+"="+point)
-	out, err := cmd.Output()
+	cmd, out, err := tryOnce(t, verb, spec, how)
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() && ws.Signal() == unix.SIGKILL {
 		return true
 	}
@@ -74,6 +80,40 @@ func once(t testing.TB, point, verb string, spec Spec, answer any) (killed bool)
 		}
 	}
 	return false
+}
+
+// runOnceFails is for what must not succeed. The text is what it said of it.
+func runOnceFails(t testing.TB, verb string, spec Spec, how func(*onceOptions)) (code int, text string) {
+	t.Helper()
+	cmd, out, err := tryOnce(t, verb, spec, how)
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		t.Fatalf("once %s: %v: %s", verb, err, out)
+	}
+	return cmd.ProcessState.ExitCode(), string(exit.Stderr)
+}
+
+func tryOnce(t testing.TB, verb string, spec Spec, how func(*onceOptions)) (*exec.Cmd, []byte, error) {
+	t.Helper()
+	o := onceOptions{bin: binary(t, "once")}
+	how(&o)
+	b, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), o.bin, verb, o.groom, string(b))
+	cmd.Env = append(os.Environ(), fault.Env+"="+o.point)
+	if o.user != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(o.user), Gid: uint32(o.user)}}
+	}
+	out, err := cmd.Output()
+	return cmd, out, err
+}
+
+// once is runOnce with a point armed, when one is given.
+func once(t testing.TB, point, verb string, spec Spec, answer any) (killed bool) {
+	t.Helper()
+	return runOnce(t, verb, spec, answer, func(o *onceOptions) { o.point = point })
 }
 
 // eventually bounds every wait for another process. It is long, because a wait that is over early costs nothing.

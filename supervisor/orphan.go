@@ -98,9 +98,11 @@ func endOrphan(ctx context.Context, dir string, known func(api.AttemptID) bool) 
 	}
 	o.Killed, o.Words = true, "killed: the tables do not know it"
 	if _, err := ctl.ReadExit(dir); err != nil {
-		w := sweep(context.WithoutCancel(ctx), Ref{ID: id, Dir: dir, Token: spec.Get("token")})
+		w := sweep(context.WithoutCancel(ctx), Ref{ID: id, Dir: dir, Token: spec.Get("token")}, groupIn(spec, id))
 		o.Killed = !w.unproven
 		o.Words += w.words()
+	} else if g := groupIn(spec, id); !g.None() {
+		_ = g.End(context.WithoutCancel(ctx), killWait) // what stays is a leftover
 	}
 	return o
 }

@@ -30,6 +30,11 @@ func exitOf(r ctl.Record) *Exit {
 	} else {
 		e.Status = int(r.Int("status"))
 		e.Outcome = outcome(syscall.WaitStatus(e.Status), e.Asked, r.Get("by"))
+		// The kernel's count is of this attempt's control group alone. A SIGKILL that groom had sent stays groom's.
+		if e.OOMKills = int(r.Int("oom")); e.OOMKills > 0 && e.Outcome.Signal == "SIGKILL" && e.Outcome.By == api.ByOthers {
+			e.Outcome = api.Outcome{Kind: api.OOM}
+		}
+		e.Dumped = r.Int("dumped") == 1
 	}
 	e.Words = words(e)
 	return e
@@ -44,13 +49,20 @@ func unstarted(step, errno, what string) api.Outcome {
 			return api.Outcome{Kind: api.NotStarted, Why: "no process for " + what + ": " + errno}
 		}
 		fallthrough
-	case "chdir", "lookup":
+	case "chdir", "lookup", "user":
 		why := map[string]string{
 			"chdir":  "no working directory " + what,
 			"lookup": "no command " + what + " in PATH",
+			"user":   "cannot take on its user",
 			"exec":   "cannot execute " + what,
 		}[step]
 		return api.Outcome{Kind: api.ExecFailed, Errno: errno, Why: why}
+	case "fork":
+		return api.Outcome{Kind: api.NotStarted, Why: "no process for the task: " + errno}
+	case "join":
+		return api.Outcome{Kind: api.NotStarted, Why: "its control group did not take it: " + errno}
+	case "stage":
+		return api.Outcome{Kind: api.NotStarted, Why: "its process ended before it was the task's"}
 	}
 	return api.Outcome{Kind: api.NotStarted, Why: fmt.Sprintf("%s %s: %s", step, what, errno)}
 }
@@ -95,6 +107,12 @@ func words(e *Exit) string {
 	}
 	if e.Outcome.Kind == api.Signaled && e.Outcome.By == api.ByOthers && e.Asked != "" {
 		text += ", after it was asked to end (" + e.Asked + ")"
+	}
+	if e.Dumped {
+		text += "; a dump of its stacks was asked for, which goes to stderr"
+	}
+	if e.OOMKills > 0 && e.Outcome.Kind != api.OOM {
+		text += fmt.Sprintf("; %d of its processes were killed by the kernel: out of memory", e.OOMKills)
 	}
 	if e.Escalated {
 		text += "; its grace was over, what was left was killed"

@@ -24,12 +24,12 @@ import (
 // The points of the groom's side, by what they interrupt.
 var (
 	spawnPoints = []string{
-		"supervisor.before-mkdir", "supervisor.before-spec", "supervisor.before-lock", "supervisor.before-fork",
-		"supervisor.after-fork", "supervisor.before-started", "supervisor.before-ended",
+		"supervisor.before-mkdir", "supervisor.before-group", "supervisor.before-spec", "supervisor.before-lock", "supervisor.before-fork",
+		"supervisor.after-fork", "supervisor.before-started", "supervisor.before-ungroup", "supervisor.before-ended",
 	}
 	adoptPoints = []string{"supervisor.before-look", "supervisor.before-second-look"}
 	stopPoints  = []string{"supervisor.before-order", "supervisor.after-order"}
-	otherPoints = []string{"supervisor.before-sweep-kill", "supervisor.after-forbid", "supervisor.before-remove"}
+	otherPoints = []string{"supervisor.before-group-kill", "supervisor.before-sweep-kill", "supervisor.after-forbid", "supervisor.before-remove"}
 )
 
 func TestEachPointOfSpawnOnce(t *testing.T) {
@@ -39,12 +39,13 @@ func TestEachPointOfSpawnOnce(t *testing.T) {
 			t.Run(fmt.Sprintf("%s#%d", point, pass), func(t *testing.T) {
 				t.Parallel()
 				root := t.TempDir()
-				cmd := exec.CommandContext(t.Context(), bin, root, "12")
+				groom := groomID(t)
+				cmd := exec.CommandContext(t.Context(), bin, root, "12", groom)
 				cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s#%d", fault.Env, point, pass))
 				if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
 					t.Fatalf("was not killed: %v: %s", err, out)
 				}
-				if out, err := exec.CommandContext(t.Context(), bin, root, "12").CombinedOutput(); err != nil {
+				if out, err := exec.CommandContext(t.Context(), bin, root, "12", groom).CombinedOutput(); err != nil {
 					t.Fatalf("next start: %v: %s", err, out)
 				}
 				readHistory(t, root).check(t, root, 12)
@@ -172,6 +173,7 @@ var shimPoints = []struct {
 	{"shim.before-claim", api.Outcome{Kind: api.NotStarted, Why: "its shim never claimed it"}, false},
 	{"shim.before-spec", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, false},
 	{"shim.before-task", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, false},
+	{"shim.before-limits", api.Outcome{Kind: api.NotStarted, Why: "its process ended before it was the task's"}, false},
 	{"shim.before-start", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, true},
 	{"shim.before-exit", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, true},
 	{"shim.before-rename", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, true},
@@ -184,6 +186,7 @@ func TestEachPointOfTheShimOnce(t *testing.T) {
 			t.Run(c.point+" "+how, func(t *testing.T) {
 				t.Setenv(shim.EnvFault, c.point)
 				s, spec := newSupervisor(t), shell(t, "echo ran >> ran; exit 6")
+				spec.Own.Umask = ptr(uint32(0o022)) // so that there is a last stage before the task
 				start(t, s, spec)
 				var e *Exit
 				if how == "watched" {

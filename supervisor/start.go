@@ -13,6 +13,7 @@ import (
 
 	"groom/api"
 	"groom/fault"
+	"groom/supervisor/cgroup"
 	"groom/supervisor/ctl"
 	"groom/supervisor/shim"
 
@@ -55,6 +56,10 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec) error {
 func (s *Supervisor) fork(ctx context.Context, a *attempt, spec Spec) error {
 	// Killed up to the fork: no claim, so the next start sees that nothing ran. What is left is the directory.
 	fault.Point("supervisor.before-mkdir")
+	id, err := spec.Own.identity()
+	if err != nil {
+		return err
+	}
 	for _, dir := range []string{ctl.Work, ctl.Log} {
 		if err := os.MkdirAll(filepath.Join(spec.Dir, dir), 0o700); err != nil {
 			return fmt.Errorf("make %s: %w", dir, err)
@@ -66,13 +71,30 @@ func (s *Supervisor) fork(ctx context.Context, a *attempt, spec Spec) error {
 	} else if err != nil {
 		return fmt.Errorf("make ctl: %w", err)
 	}
+	if id != nil {
+		if err := id.hand(spec.Dir); err != nil {
+			return err
+		}
+	}
+	fault.Point("supervisor.before-group")
+	group, unenforced := s.groups.Make(string(spec.ID), cgroup.Limits{Memory: spec.Own.Memory, CPU: spec.Own.CPU, Pids: spec.Own.Pids})
+	if err := s.forkShim(ctx, a, spec.record(id, group, s.groups.Born, unenforced)); err != nil {
+		// Nothing was ever in it.
+		_ = group.End(ctx, 0)
+		return err
+	}
+	return nil
+}
+
+func (s *Supervisor) forkShim(ctx context.Context, a *attempt, spec ctl.Record) error {
+	// Killed here: a control group that no file names. The next start derives it from the attempt's id.
 	fault.Point("supervisor.before-spec")
 	// Neither synced nor renamed: only the shim forked below reads it, and no shim outlives a power loss.
-	if err := os.WriteFile(filepath.Join(spec.Dir, ctl.Spec), spec.record().Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(a.Dir, ctl.Spec), spec.Bytes(), 0o600); err != nil {
 		return fmt.Errorf("write spec: %w", err)
 	}
 	fault.Point("supervisor.before-lock")
-	lock, err := ctl.TakeLock(spec.Dir)
+	lock, err := ctl.TakeLock(a.Dir)
 	if err != nil {
 		return err
 	}
@@ -89,12 +111,12 @@ func (s *Supervisor) fork(ctx context.Context, a *attempt, spec Spec) error {
 	fault.Point("supervisor.before-fork")
 	pidfd := -1
 	attr := &syscall.ProcAttr{
-		Env:   shimEnv(spec.Dir),
+		Env:   shimEnv(a.Dir),
 		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null), shim.LockFD: uintptr(lock)},
 		Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
 	}
 	// The path is the running image itself, even when its file was replaced by an upgrade.
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{"groom-shim " + string(spec.ID)}, attr)
+	pid, err := syscall.ForkExec("/proc/self/exe", []string{"groom-shim " + string(a.ID)}, attr)
 	if err != nil {
 		return fmt.Errorf("fork shim: %w", err)
 	}
@@ -120,7 +142,7 @@ func shimEnv(dir string) []string {
 
 func (s Spec) check() error {
 	bad := func(format string, args ...any) error {
-		return fmt.Errorf("%w: %s", ErrSpec, fmt.Sprintf(format, args...))
+		return fmt.Errorf("%w: %w", ErrSpec, fmt.Errorf(format, args...))
 	}
 	switch {
 	case s.ID == "":
@@ -134,15 +156,26 @@ func (s Spec) check() error {
 	case s.Logs.MaxSize < 0 || s.Logs.MaxFiles < 0 || s.Logs.MaxFiles > maxLogFiles:
 		return bad("logs want a size above 0 and 1 to %d files", maxLogFiles)
 	}
+	if err := s.Own.check(); err != nil {
+		return bad("%w", err)
+	}
+	size := 0
 	for _, v := range append(append([]string{string(s.ID), s.Token, s.Dir}, s.Argv...), s.Env...) {
 		if strings.ContainsRune(v, 0) {
 			return bad("a zero byte in %q", v)
 		}
+		size += len(v)
+	}
+	_, as := s.Own.Rlimits["as"]
+	_, data := s.Own.Rlimits["data"]
+	if (as || data) && size > maxTight {
+		return bad("arguments and environment of %d bytes are too much for a limit of memory; at most %d", size, maxTight)
 	}
 	return nil
 }
 
-func (s Spec) record() ctl.Record {
+// record is ctl/spec: what the shim needs, and what a later groom needs to end the attempt without it.
+func (s Spec) record(id *Identity, group cgroup.Group, born bool, unenforced []string) ctl.Record {
 	logs := api.Logs{MaxSize: s.Logs.MaxSize, MaxFiles: s.Logs.MaxFiles}
 	if logs.MaxSize == 0 {
 		logs.MaxSize = defaultLogSize
@@ -155,6 +188,22 @@ func (s Spec) record() ctl.Record {
 		Add("token", s.Token).
 		Add("logsize", strconv.FormatInt(logs.MaxSize, 10)).
 		Add("logfiles", strconv.Itoa(logs.MaxFiles))
+	r = s.Own.record(r, id)
+	if group.Unified != "" {
+		r = r.Add("cgroup", group.Unified)
+		if born {
+			r = r.Add("born", "1")
+		}
+	}
+	for _, dir := range group.Others {
+		r = r.Add("join", dir)
+	}
+	if group.OOM != "" {
+		r = r.Add("oom", group.OOM)
+	}
+	for _, words := range unenforced {
+		r = r.Add("unenforced", words)
+	}
 	for _, arg := range s.Argv {
 		r = r.Add("arg", arg)
 	}

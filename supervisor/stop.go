@@ -29,6 +29,10 @@ type Order struct {
 	By     string        // api.ByStop, api.ByKill, BySilence or ByRollback
 	Signal string        // first signal, such as SIGTERM
 	Grace  time.Duration // then SIGKILL of the group and of every descendant; 0 kills at once
+	// Dump is sent before all that, so that the task writes its stacks to stderr, which Go and the JVM do for SIGQUIT.
+	// "" asks for none. Then the task has DumpWait before Signal comes, and the grace runs from there.
+	Dump     string
+	DumpWait time.Duration
 }
 
 // Stop has the order delivered to the shim, which carries it out alone from there. It returns at once; while the shim
@@ -39,6 +43,9 @@ func (s *Supervisor) Stop(id api.AttemptID, o Order) error {
 	sig := unix.SignalNum(o.Signal)
 	if sig == 0 && o.Grace > 0 || o.Grace < 0 || o.By == "" {
 		return fmt.Errorf("stop %s: %w: by %q, signal %q, grace %s", id, ErrOrder, o.By, o.Signal, o.Grace)
+	}
+	if o.Dump != "" && unix.SignalNum(o.Dump) == 0 || o.DumpWait < 0 {
+		return fmt.Errorf("stop %s: %w: dump %q, wait %s", id, ErrOrder, o.Dump, o.DumpWait)
 	}
 	if o.Grace == 0 {
 		sig = unix.SIGKILL
@@ -71,11 +78,18 @@ func (s *Supervisor) deliver(a *attempt, o Order, sig unix.Signal) {
 		if left == 0 {
 			sig = unix.SIGKILL
 		}
-		answer, err := ask(a.Dir, ctl.Record{}.
+		message := ctl.Record{}.
 			Add("cmd", "stop").
 			Add("by", o.By).
 			Add("signal", strconv.Itoa(int(sig))).
-			Add("grace", strconv.FormatInt(int64(left), 10)))
+			Add("grace", strconv.FormatInt(int64(left), 10))
+		if o.Dump != "" && o.DumpWait > 0 {
+			// A shim of an older groom passes over these two, and stops without a dump.
+			message = message.
+				Add("dump", strconv.Itoa(int(unix.SignalNum(o.Dump)))).
+				Add("wait", strconv.FormatInt(int64(o.DumpWait), 10))
+		}
+		answer, err := ask(a.Dir, message)
 		fault.Point("supervisor.after-order")
 		if err == nil && answer.Get("ok") == "1" {
 			return

@@ -21,16 +21,16 @@ func TestStop(t *testing.T) {
 		asked  string
 		killed bool
 	}{
-		{"ends by the signal", "echo ready > ready; exec sleep 60", Order{api.ByStop, "SIGTERM", long}, api.Outcome{Kind: api.Signaled, Signal: "SIGTERM", By: api.ByStop}, "stop", false},
-		{"another signal", "echo ready > ready; exec sleep 60", Order{api.ByStop, "SIGINT", long}, api.Outcome{Kind: api.Signaled, Signal: "SIGINT", By: api.ByStop}, "stop", false},
-		{"no grace kills at once", "echo ready > ready; exec sleep 60", Order{api.ByKill, "SIGTERM", 0}, api.Outcome{Kind: api.Signaled, Signal: "SIGKILL", By: api.ByKill}, "kill", false},
-		{"ignores the signal, is killed", "trap '' TERM; echo ready > ready; while :; do sleep 1; done", Order{api.ByStop, "SIGTERM", 50 * time.Millisecond}, api.Outcome{Kind: api.Signaled, Signal: "SIGKILL", By: api.ByStop}, "stop", true},
-		{"its own code stands", "trap 'exit 9' TERM; echo ready > ready; while :; do sleep 0.01; done", Order{api.ByStop, "SIGTERM", long}, api.Outcome{Kind: api.Exited, Code: 9}, "stop", false},
-		{"stopped processes hear the signal", "echo ready > ready; kill -STOP $$; exec sleep 60", Order{api.ByStop, "SIGTERM", long}, api.Outcome{Kind: api.Signaled, Signal: "SIGTERM", By: api.ByStop}, "stop", false},
-		{"silence", "echo ready > ready; exec sleep 60", Order{BySilence, "SIGTERM", long}, api.Outcome{Kind: api.OutOfContact, Signal: "SIGTERM", Why: "it was not heard of and was ended"}, "silence", false},
-		{"silence, answered with a code", "trap 'exit 143' TERM; echo ready > ready; while :; do sleep 0.01; done", Order{BySilence, "SIGTERM", long}, api.Outcome{Kind: api.OutOfContact, Why: "it was not heard of and was ended"}, "silence", false},
-		{"rollback", "echo ready > ready; exec sleep 60", Order{ByRollback, "SIGKILL", 0}, api.Outcome{Kind: api.RolledBack, Signal: "SIGKILL"}, "rollback", false},
-		{"another's signal stays another's", "trap '' TERM; echo ready > ready; while ! [ -s script ]; do sleep 0.01; done; kill -INT $$; exec sleep 60", Order{api.ByStop, "SIGTERM", long}, api.Outcome{Kind: api.Signaled, Signal: "SIGINT", By: api.ByOthers}, "stop", false},
+		{"ends by the signal", "echo ready > ready; exec sleep 60", Order{By: api.ByStop, Signal: "SIGTERM", Grace: long}, api.Outcome{Kind: api.Signaled, Signal: "SIGTERM", By: api.ByStop}, "stop", false},
+		{"another signal", "echo ready > ready; exec sleep 60", Order{By: api.ByStop, Signal: "SIGINT", Grace: long}, api.Outcome{Kind: api.Signaled, Signal: "SIGINT", By: api.ByStop}, "stop", false},
+		{"no grace kills at once", "echo ready > ready; exec sleep 60", Order{By: api.ByKill, Signal: "SIGTERM", Grace: 0}, api.Outcome{Kind: api.Signaled, Signal: "SIGKILL", By: api.ByKill}, "kill", false},
+		{"ignores the signal, is killed", "trap '' TERM; echo ready > ready; while :; do sleep 1; done", Order{By: api.ByStop, Signal: "SIGTERM", Grace: 50 * time.Millisecond}, api.Outcome{Kind: api.Signaled, Signal: "SIGKILL", By: api.ByStop}, "stop", true},
+		{"its own code stands", "trap 'exit 9' TERM; echo ready > ready; while :; do sleep 0.01; done", Order{By: api.ByStop, Signal: "SIGTERM", Grace: long}, api.Outcome{Kind: api.Exited, Code: 9}, "stop", false},
+		{"stopped processes hear the signal", "echo ready > ready; kill -STOP $$; exec sleep 60", Order{By: api.ByStop, Signal: "SIGTERM", Grace: long}, api.Outcome{Kind: api.Signaled, Signal: "SIGTERM", By: api.ByStop}, "stop", false},
+		{"silence", "echo ready > ready; exec sleep 60", Order{By: BySilence, Signal: "SIGTERM", Grace: long}, api.Outcome{Kind: api.OutOfContact, Signal: "SIGTERM", Why: "it was not heard of and was ended"}, "silence", false},
+		{"silence, answered with a code", "trap 'exit 143' TERM; echo ready > ready; while :; do sleep 0.01; done", Order{By: BySilence, Signal: "SIGTERM", Grace: long}, api.Outcome{Kind: api.OutOfContact, Why: "it was not heard of and was ended"}, "silence", false},
+		{"rollback", "echo ready > ready; exec sleep 60", Order{By: ByRollback, Signal: "SIGKILL", Grace: 0}, api.Outcome{Kind: api.RolledBack, Signal: "SIGKILL"}, "rollback", false},
+		{"another's signal stays another's", "trap '' TERM; echo ready > ready; while ! [ -s script ]; do sleep 0.01; done; kill -INT $$; exec sleep 60", Order{By: api.ByStop, Signal: "SIGTERM", Grace: long}, api.Outcome{Kind: api.Signaled, Signal: "SIGINT", By: api.ByOthers}, "stop", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -102,12 +102,12 @@ func TestKillCutsTheGraceOfAStopShort(t *testing.T) {
 	start(t, s, spec)
 	wantStarted(t, s)
 	written(t, spec, "ready")
-	if err := s.Stop(spec.ID, Order{api.ByStop, "SIGTERM", time.Hour}); err != nil {
+	if err := s.Stop(spec.ID, Order{By: api.ByStop, Signal: "SIGTERM", Grace: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the order", func() bool { return orderTaken(s, spec) })
 	// Nothing can be asked after this one: the attempt may have ended before Stop returns.
-	if err := s.Stop(spec.ID, Order{api.ByKill, "SIGKILL", 0}); err != nil {
+	if err := s.Stop(spec.ID, Order{By: api.ByKill, Signal: "SIGKILL", Grace: 0}); err != nil {
 		t.Fatal(err)
 	}
 	e := wantEnded(t, s)
@@ -155,7 +155,13 @@ func TestBadOrders(t *testing.T) {
 	if err := s.Stop(spec.ID, Order{By: api.ByStop, Signal: "SIGTERM", Grace: 1}); !errors.Is(err, ErrUnknown) {
 		t.Errorf("unknown attempt: %v", err)
 	}
-	for _, o := range []Order{{"", "SIGTERM", 1}, {api.ByStop, "TERM", 1}, {api.ByStop, "SIGTERM", -1}} {
+	for _, o := range []Order{
+		{Signal: "SIGTERM", Grace: 1},
+		{By: api.ByStop, Signal: "TERM", Grace: 1},
+		{By: api.ByStop, Signal: "SIGTERM", Grace: -1},
+		{By: api.ByStop, Signal: "SIGTERM", Dump: "QUIT", DumpWait: 1},
+		{By: api.ByStop, Signal: "SIGTERM", Dump: "SIGQUIT", DumpWait: -1},
+	} {
 		if err := s.Stop(spec.ID, o); !errors.Is(err, ErrOrder) {
 			t.Errorf("%+v: %v", o, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"groom/api"
+	"groom/supervisor/cgroup"
 )
 
 var (
@@ -23,6 +24,9 @@ var (
 	ErrOrder = errors.New("bad stop order")
 	// ErrSpec is returned when a spec cannot be carried out.
 	ErrSpec = errors.New("bad attempt spec")
+	// ErrIdentity is returned when a task cannot run as the user and group that its spec names: its user can mend that,
+	// and the attempt has failed as one does whose program cannot be executed. Nothing was forked.
+	ErrIdentity = errors.New("cannot run as that user")
 	// ErrAlive is returned when a directory belongs to a living attempt.
 	ErrAlive = errors.New("attempt is alive")
 	// ErrForeign is returned when a directory holds another device.
@@ -39,6 +43,7 @@ type Spec struct {
 	Argv  []string // argv[0] is looked up in the PATH of Env when it has no slash
 	Env   []string // complete but for GROOM_TOKEN
 	Logs  api.Logs // zero values take the defaults
+	Own   Own
 }
 
 // Ref finds an attempt again after a restart.
@@ -70,6 +75,8 @@ type Event struct {
 	ShimPid int
 	At      time.Time
 	Exit    *Exit // of Ended
+	// Unenforced says, of Started, what was asked for and the host does not give, each with the reason.
+	Unenforced []string
 }
 
 // Exit is the exit record of an attempt, or what is known without one. A time that is not known is zero.
@@ -85,6 +92,8 @@ type Exit struct {
 	StderrLen int64
 	Dropped   int64 // bytes that could not be written to the logs
 	Escalated bool  // the grace was over: killed
+	Dumped    bool  // a dump of its stacks was asked for before
+	OOMKills  int   // processes of it that the kernel killed for want of memory
 	Unproven  bool  // the shim is lost, and that nothing of the attempt lives could not be proven
 	Words     string
 }
@@ -96,16 +105,21 @@ type Finding struct {
 	ShimPid int
 	Exit    *Exit // unless FoundAlive
 	Words   string
+	// Unenforced is as in the event Started, of one that was started before.
+	Unenforced []string
 }
 
 // Options is what a supervisor is made with.
 type Options struct {
 	Log *slog.Logger // what happens in the background and is no event; nil discards it
+	// Groom is the id of the groom, which names its attempts' control groups. Without one there are none.
+	Groom string
 }
 
 // Supervisor watches attempts. Its methods may be called from several goroutines.
 type Supervisor struct {
 	log    *slog.Logger
+	groups *cgroup.Parent
 	events chan Event
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -125,13 +139,16 @@ func New(o Options) *Supervisor {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Supervisor{
-		log: o.Log, events: make(chan Event, 64), ctx: ctx, cancel: cancel,
+		log: o.Log, groups: cgroup.New(o.Groom), events: make(chan Event, 64), ctx: ctx, cancel: cancel,
 		attempts: map[api.AttemptID]*attempt{}, strangerAfter: strangerAfter, bornWithin: bornWithin,
 	}
 }
 
 // Events is closed by Close.
 func (s *Supervisor) Events() <-chan Event { return s.events }
+
+// Facilities says what control groups can do for attempts on this host.
+func (s *Supervisor) Facilities() cgroup.Facilities { return s.groups.Facilities }
 
 // Close stops watching. The attempts run on; another supervisor can adopt them.
 func (s *Supervisor) Close() error {

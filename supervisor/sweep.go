@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"groom/fault"
+	"groom/supervisor/cgroup"
 	"groom/supervisor/ctl"
 
 	"golang.org/x/sys/unix"
@@ -30,12 +31,17 @@ const (
 // swept is what a sweep did.
 type swept struct {
 	killed   []int
+	any      bool // something of the attempt lived, or may still
+	proven   bool // by the end of its control group
 	unproven bool
 	why      string
 }
 
 func (w swept) words() string {
 	text := ""
+	if w.proven {
+		text = "; its control group was killed, and is empty"
+	}
 	if len(w.killed) > 0 {
 		text = fmt.Sprintf("; %d of its processes were left and killed", len(w.killed))
 	}
@@ -48,7 +54,30 @@ func (w swept) words() string {
 // sweep kills every process that carries the token of an attempt in its environment, and looks again until several
 // scans in a row found none. It is for attempts that lost their shim: the shim's own sweep needs no token. Interrupted
 // by a crash it is simply done again.
-func sweep(ctx context.Context, ref Ref) swept {
+//
+// Where the attempt has a control group, that is killed first, and its end is the proof. The token still finds what
+// left the group with the rights to do so.
+func sweep(ctx context.Context, ref Ref, group cgroup.Group) swept {
+	if group.Unified == "" {
+		w := sweepMarked(ctx, ref)
+		w.any = len(w.killed) > 0
+		_ = group.End(ctx, 0) // groups for limits alone: they go when they are empty
+		return w
+	}
+	lived, _ := cgroup.Populated(group.Unified)
+	fault.Point("supervisor.before-group-kill")
+	err := group.End(ctx, killWait)
+	w := sweepMarked(ctx, ref)
+	w.any = lived || len(w.killed) > 0
+	if w.proven = err == nil; w.proven {
+		w.unproven, w.why = false, ""
+	} else {
+		w.unproven, w.why = true, err.Error()
+	}
+	return w
+}
+
+func sweepMarked(ctx context.Context, ref Ref) swept {
 	var w swept
 	if ref.Token == "" {
 		return swept{unproven: true, why: "it had no token"}

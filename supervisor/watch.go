@@ -94,7 +94,7 @@ func (s *Supervisor) tellStart(a *attempt) bool {
 func (s *Supervisor) started(a *attempt, r ctl.Record) {
 	a.started, a.Ran = true, true
 	fault.Point("supervisor.before-started")
-	s.emit(Event{Kind: Started, ID: a.ID, Pid: int(r.Int("pid")), ShimPid: a.shim.pid, At: moment(r.Int("at"))})
+	s.emit(Event{Kind: Started, ID: a.ID, Pid: int(r.Int("pid")), ShimPid: a.shim.pid, At: moment(r.Int("at")), Unenforced: unenforced(a.Dir)})
 }
 
 // settle decides what became of an attempt whose shim has gone: once the lock is free, from files alone.
@@ -121,17 +121,20 @@ func (s *Supervisor) settle(ctx context.Context, ref Ref) (Finding, error) {
 		return Finding{}, err
 	}
 	if e != nil {
+		// Killed before the group is removed, or halfway: the record stands, and the next start removes the rest.
+		fault.Point("supervisor.before-ungroup")
+		s.endGroup(ctx, ref)
 		return Finding{Kind: found(e), Exit: e, Words: e.Words}, nil
 	}
 	claimed, err := ctl.Claimed(ref.Dir)
 	if err != nil {
 		return Finding{}, err
 	}
-	swept := sweep(ctx, ref)
+	swept := sweep(ctx, ref, s.groupOf(ref))
 	if err := ctx.Err(); err != nil {
 		return Finding{}, err // the sweep was cut short, and that decides nothing
 	}
-	if !claimed && !ref.Ran && flaw == "" && len(swept.killed) == 0 {
+	if !claimed && !ref.Ran && flaw == "" && !swept.any {
 		return unborn("its shim never claimed it"), nil
 	}
 	e = lost(ref, api.WhyShim)

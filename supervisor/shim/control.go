@@ -90,7 +90,7 @@ func (s *shim) talk(i int) {
 
 func (s *shim) answer(message []byte) []byte {
 	var cmd, by []byte
-	var sig, grace int64
+	var sig, grace, dump, wait int64
 	eachLine(message, func(key, value []byte) {
 		switch string(key) {
 		case "cmd":
@@ -101,6 +101,10 @@ func (s *shim) answer(message []byte) []byte {
 			sig = number(value)
 		case "grace":
 			grace = number(value)
+		case "dump":
+			dump = number(value)
+		case "wait":
+			wait = number(value)
 		}
 	})
 	b := header(s.rec)
@@ -119,7 +123,7 @@ func (s *shim) answer(message []byte) []byte {
 	case "stop":
 		// A signal to a task that has ended already would claim its end.
 		alive := s.phase == running && !readable(s.pidfd)
-		if s.orders.give(s.pid, alive, by, syscall.Signal(sig), grace) {
+		if s.orders.give(s.pid, alive, by, syscall.Signal(sig), grace, syscall.Signal(dump), wait) {
 			return append(b, "ok=1\n"...)
 		}
 	}

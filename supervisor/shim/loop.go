@@ -78,7 +78,7 @@ func (s *shim) arm() {
 func (s *shim) timeout() int64 {
 	switch s.phase {
 	case running, lingering:
-		return s.orders.left()
+		return s.orders.next()
 	case sweeping:
 		return sweepPause
 	case recording:
@@ -113,9 +113,7 @@ func (s *shim) advance() bool {
 
 func (s *shim) run() bool {
 	if s.polls[pollTask].revents == 0 {
-		if s.orders.due() {
-			s.orders.escalate(s.pid)
-		}
+		s.orders.move(s.pid)
 		return false
 	}
 	s.ended = wall()
@@ -133,6 +131,10 @@ func (s *shim) killGroup() {
 		return
 	}
 	_ = syscall.Kill(-s.pid, syscall.SIGKILL)
+	if s.spec.group != "" {
+		// All that is in its control group at once, against which nothing can fork.
+		_ = writeFile(append([]byte(s.spec.group+"/cgroup.kill"), 0), []byte{'1'})
+	}
 	for {
 		_, err := syscall.Wait4(s.pid, &s.status, 0, &s.usage)
 		if err != syscall.EINTR {
@@ -144,6 +146,7 @@ func (s *shim) killGroup() {
 // linger leaves what the task left behind its share of the grace: it was sent the signal as well.
 func (s *shim) linger() bool {
 	s.closeChild()
+	s.orders.pass(s.pid)
 	if s.orders.grace() {
 		s.eachChild(s.pid, func(pid int) {
 			// A child that was waited for has given its number away.
@@ -154,9 +157,6 @@ func (s *shim) linger() bool {
 		if s.child >= 0 {
 			return false
 		}
-	}
-	if s.orders.due() {
-		s.orders.escalated = true
 	}
 	s.phase = sweeping
 	s.killGroup()

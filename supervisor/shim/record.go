@@ -116,6 +116,9 @@ func (s *shim) exitRecord() []byte {
 		b = appendInt(b, "pid", int64(s.pid))
 		b = appendInt(b, "status", int64(s.status))
 		b = s.orders.append(b, s.status)
+		if n := oomKills(s.spec.oom, s.buf[:]); n > 0 {
+			b = appendInt(b, "oom", n)
+		}
 		b = appendInt(b, "maxrss", s.usage.Maxrss*1024)
 		b = appendInt(b, "user", s.usage.Utime.Nano())
 		b = appendInt(b, "system", s.usage.Stime.Nano())

@@ -10,19 +10,10 @@ const scoreFile = "/proc/self/oom_score_adj"
 
 func score() int64 {
 	var b [16]byte
-	text := readSmall([]byte(scoreFile+"\x00"), b[:])
-	if len(text) > 0 && text[0] == '-' {
-		return -number(text[1:])
-	}
-	return number(text)
+	return signed(readSmall([]byte(scoreFile+"\x00"), b[:]))
 }
 
-func setScore(n int64) {
-	fd, err := syscall.Open(scoreFile, syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return
-	}
+func setScore(n int64) syscall.Errno {
 	var b [16]byte
-	_, _ = syscall.Write(fd, appendDecimal(b[:0], n, 1))
-	_ = syscall.Close(fd)
+	return writeFile(append([]byte(scoreFile), 0), appendDecimal(b[:0], n, 1))
 }

@@ -13,6 +13,8 @@ const (
 	Env = "GROOM_SHIM"
 	// EnvFault arms a point at which the shim dies by SIGKILL, for tests of crash windows.
 	EnvFault = "GROOM_FAILPOINT"
+	// EnvTask makes a process the last stage before a task's program. It names the shim's pid.
+	EnvTask = "GROOM_SHIM_TASK"
 	// LockFD is the descriptor at which a shim inherits the locked lock file of its attempt.
 	LockFD = 3
 )
@@ -27,6 +29,9 @@ const (
 func init() {
 	if dir, ok := syscall.Getenv(Env); ok {
 		run(dir)
+	}
+	if parent, ok := syscall.Getenv(EnvTask); ok {
+		becomeTask(int(number([]byte(parent))))
 	}
 }
 
@@ -50,6 +55,8 @@ type shim struct {
 	failStep string
 	failNo   syscall.Errno
 	failWhat string
+	// Lines of what the host refused, while the task runs all the same.
+	unenforced []byte
 
 	out, err stream
 	orders   orders
@@ -119,6 +126,7 @@ func (s *shim) birth() {
 	s.rec = appendInt(s.rec, "pid", int64(s.pid))
 	s.rec = appendInt(s.rec, "start", processStart(s.pid, s.buf[:]))
 	s.rec = appendInt(s.rec, "at", s.started)
+	s.rec = append(s.rec, s.unenforced...)
 	_ = put("ctl/start", s.rec, false) // when the disk is full the socket tells the same now, the exit record later
 	// After the fork, since ignored signals are inherited. SIGXFSZ is what a limit of file sizes sends: a log that may
 	// not grow is a full disk like another.
@@ -127,7 +135,7 @@ func (s *shim) birth() {
 	} {
 		setAction(sig, sigIgnore)
 	}
-	setScore(shimScore)
+	_ = setScore(shimScore)
 }
 
 // writeIdentity says which process the shim is, so that a later groom can open a pidfd and know that it is the one.

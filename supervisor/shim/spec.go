@@ -9,6 +9,31 @@ type spec struct {
 	env      []string
 	maxSize  int64
 	maxFiles int
+
+	// What the task has of its own; a number below zero leaves what the groom has.
+	uid, gid int
+	groups   []uint32
+	umask    int
+	score    int64
+	scored   bool
+	limits   []limit
+
+	group  string   // v2 control group, "" without
+	born   bool     // the task can be born inside
+	others []string // v1 control groups
+	oom    string   // counts the kills for want of memory
+	token  string
+}
+
+// limit is one resource limit, by the kernel's number for it.
+type limit struct {
+	resource   int
+	soft, hard uint64
+}
+
+// staged says that there is something to do between the fork and the task's program that a fork alone cannot do.
+func (s *spec) staged() bool {
+	return s.uid >= 0 || s.umask >= 0 || s.scored || len(s.limits) > 0 || len(s.others) > 0 || s.group != "" && !s.born
 }
 
 func (s *spec) read() error {
@@ -35,10 +60,33 @@ func (s *spec) read() error {
 		}
 		got += n
 	}
+	s.uid, s.gid, s.umask = -1, -1, -1
 	eachLine(b, func(key, value []byte) {
 		switch string(key) {
 		case "id":
 			s.id = unescape(value)
+		case "token":
+			s.token = unescape(value)
+		case "uid":
+			s.uid = int(number(value))
+		case "gid":
+			s.gid = int(number(value))
+		case "group":
+			s.groups = append(s.groups, uint32(number(value)))
+		case "umask":
+			s.umask = int(number(value))
+		case "score":
+			s.score, s.scored = signed(value), true
+		case "rlimit":
+			s.limits = append(s.limits, parseLimit(value))
+		case "cgroup":
+			s.group = unescape(value)
+		case "born":
+			s.born = true
+		case "join":
+			s.others = append(s.others, unescape(value))
+		case "oom":
+			s.oom = unescape(value)
 		case "arg":
 			s.argv = append(s.argv, unescape(value))
 		case "env":
@@ -91,7 +139,26 @@ func unescape(b []byte) string {
 	return string(out)
 }
 
-// number reads decimal digits; anything else ends it.
+// parseLimit reads "resource soft hard".
+func parseLimit(b []byte) limit {
+	var l limit
+	at := index(b, ' ')
+	l.resource = int(number(b[:at]))
+	b = b[min(at+1, len(b)):]
+	at = index(b, ' ')
+	l.soft, l.hard = uint64(number(b[:at])), uint64(number(b[min(at+1, len(b)):]))
+	return l
+}
+
+func signed(b []byte) int64 {
+	if len(b) > 0 && b[0] == '-' {
+		return -number(b[1:])
+	}
+	return number(b)
+}
+
+// number reads decimal digits; anything else ends it. Digits beyond 63 bits wrap, so that the largest number of 64 bits
+// comes out whole as an unsigned one.
 func number(b []byte) int64 {
 	var n int64
 	for _, c := range b {

@@ -6,7 +6,9 @@ import (
 )
 
 const (
+	prSetPdeathsig      = 1
 	prSetChildSubreaper = 36
+	rlimitNoFile        = 7
 	sysPidfdSendSignal  = 424
 	sysPidfdOpen        = 434
 	sysCloseRange       = 436
@@ -151,6 +153,50 @@ func openLog(path []byte) int {
 
 func unlink(path []byte) {
 	_, _, _ = syscall.Syscall(syscall.SYS_UNLINKAT, cwd(), uintptr(unsafe.Pointer(&path[0])), 0)
+}
+
+// writeFile writes to a file that exists, by a path that ends in a zero byte. Its calls are raw, as those of rawPath: the
+// runtime does nothing beside them.
+func writeFile(path, text []byte) syscall.Errno {
+	fd, _, errno := syscall.RawSyscall6(syscall.SYS_OPENAT, cwd(), uintptr(unsafe.Pointer(&path[0])),
+		syscall.O_WRONLY|syscall.O_CLOEXEC, 0, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	_, _, errno = syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(&text[0])), uintptr(len(text)))
+	_, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, fd, 0, 0)
+	return errno
+}
+
+// rawPath makes a call whose only argument is a path.
+func rawPath(call uintptr, path string) syscall.Errno {
+	b := append([]byte(path), 0)
+	_, _, errno := syscall.RawSyscall(call, uintptr(unsafe.Pointer(&b[0])), 0, 0)
+	return errno
+}
+
+// access asks as the user of the process: mode 0 for whether a file exists.
+func access(path string, mode uintptr) syscall.Errno {
+	b := append([]byte(path), 0)
+	_, _, errno := syscall.RawSyscall(syscall.SYS_FACCESSAT, cwd(), uintptr(unsafe.Pointer(&b[0])), mode)
+	return errno
+}
+
+// oomKills reads how many processes of a control group the kernel killed for want of memory.
+func oomKills(file string, buf []byte) int64 {
+	if file == "" {
+		return 0
+	}
+	const key = "oom_kill "
+	text := readSmall(append([]byte(file), 0), buf)
+	for len(text) > 0 {
+		end := index(text, '\n')
+		if line := text[:end]; len(line) > len(key) && string(line[:len(key)]) == key {
+			return number(line[len(key):])
+		}
+		text = text[min(end+1, len(text)):]
+	}
+	return 0
 }
 
 func cwd() uintptr {

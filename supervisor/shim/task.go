@@ -17,11 +17,6 @@ func (s *shim) startTask() {
 		s.fail("chdir", err, "work")
 		return
 	}
-	path, err := s.lookup()
-	if err != nil {
-		s.fail("lookup", err, s.spec.argv[0])
-		return
-	}
 	var out, errs [2]int
 	if err := syscall.Pipe2(out[:], syscall.O_CLOEXEC); err != nil {
 		s.fail("pipe", err, "")
@@ -31,16 +26,54 @@ func (s *shim) startTask() {
 		s.fail("pipe", err, "")
 		return
 	}
+	if s.spec.uid >= 0 {
+		// So that it can open what /dev/stdout and /dev/stderr stand for.
+		_ = syscall.Fchown(out[1], s.spec.uid, s.spec.gid)
+		_ = syscall.Fchown(errs[1], s.spec.uid, s.spec.gid)
+	}
 	freshSignals()
 	// A groom that the host spares when memory runs out does not pass that on to its tasks.
 	if score() < 0 {
-		setScore(0)
+		_ = setScore(0)
 	}
 	attr := &syscall.ProcAttr{
-		Dir:   "work",
-		Env:   s.spec.env,
 		Files: []uintptr{0, uintptr(out[1]), uintptr(errs[1])},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, PidFD: &s.pidfd},
+	}
+	if s.spec.staged() {
+		s.forkStage(attr)
+	} else {
+		s.forkTask(attr)
+	}
+	_ = syscall.Close(out[1])
+	_ = syscall.Close(errs[1])
+	if s.failStep != "" {
+		return
+	}
+	if s.pidfd < 0 {
+		s.pidfd = pidfdOpen(s.pid) // the shim is the parent: the number is the task's until it is waited for
+	}
+	s.out = newStream("log/stdout.", out[0], &s.spec)
+	s.err = newStream("log/stderr.", errs[0], &s.spec)
+}
+
+// forkTask is for a task that takes everything from the groom: it is the program from its first moment, born in its
+// control group.
+func (s *shim) forkTask(attr *syscall.ProcAttr) {
+	path, err := s.lookup()
+	if err != nil {
+		s.fail("lookup", err, s.spec.argv[0])
+		return
+	}
+	attr.Dir, attr.Env = "work", s.spec.env
+	if s.spec.group != "" {
+		fd, err := syscall.Open(s.spec.group, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
+		if err != nil {
+			s.fail("join", err, s.spec.group)
+			return
+		}
+		defer syscall.Close(fd)
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, fd
 	}
 	for try := 0; ; try++ {
 		s.started = wall()
@@ -50,17 +83,52 @@ func (s *shim) startTask() {
 		}
 		_ = poll(s.polls[:1], busyPause) // no descriptor is set yet: this only waits
 	}
-	_ = syscall.Close(out[1])
-	_ = syscall.Close(errs[1])
-	if err != nil {
-		s.fail("exec", err, s.missing(path, err))
+	if err == nil {
 		return
 	}
-	if s.pidfd < 0 {
-		s.pidfd = pidfdOpen(s.pid) // the shim is the parent: the number is the task's until it is waited for
+	step, what := "exec", missing(path, "work/"+path, err)
+	switch err {
+	case syscall.ENODEV, syscall.EBUSY, syscall.EOPNOTSUPP, syscall.ENOSYS: // of no program; the group is gone or closed
+		step, what = "join", s.spec.group
 	}
-	s.out = newStream("log/stdout.", out[0], &s.spec)
-	s.err = newStream("log/stderr.", errs[0], &s.spec)
+	s.pid = 0
+	s.fail(step, err, what)
+}
+
+// forkStage is for a task that has something of its own: see becomeTask.
+func (s *shim) forkStage(attr *syscall.ProcAttr) {
+	var report [2]int
+	if err := syscall.Pipe2(report[:], syscall.O_CLOEXEC); err != nil {
+		s.fail("pipe", err, "")
+		return
+	}
+	me := append([]byte(EnvTask+"="), 0)[:len(EnvTask)+1]
+	attr.Env = []string{
+		string(appendDecimal(me, int64(syscall.Getpid()), 1)), "GROOM_TOKEN=" + s.spec.token,
+		"GOMAXPROCS=1", "GOGC=off", "GODEBUG=disablethp=1",
+	}
+	if armed, ok := syscall.Getenv(EnvFault); ok {
+		attr.Env = append(attr.Env, EnvFault+"="+armed)
+	}
+	attr.Files = append(attr.Files, uintptr(report[1]))
+	var err error
+	s.started = wall()
+	s.pid, err = syscall.ForkExec("/proc/self/exe", []string{"groom-shim-task"}, attr)
+	_ = syscall.Close(report[1])
+	defer syscall.Close(report[0])
+	if err != nil {
+		s.pid = 0
+		s.fail("fork", err, "")
+		return
+	}
+	if s.hear(report[0]) {
+		return
+	}
+	// It has ended, or is about to: what it told is the end of this attempt, its own status is not.
+	_, _ = syscall.Wait4(s.pid, nil, wAll, nil)
+	_ = syscall.Close(s.pidfd)
+	s.pid, s.pidfd = 0, -1
+	s.fail(s.failStep, s.failNo, s.failWhat)
 }
 
 // lookup finds argv[0] in the task's own PATH when it has no slash. Relative entries of PATH are passed over.
@@ -86,11 +154,10 @@ func (s *shim) lookup() (string, error) {
 			continue
 		}
 		file := dir + "/" + name
-		var st syscall.Stat_t
-		if syscall.Stat(file, &st) != nil || st.Mode&syscall.S_IFMT == syscall.S_IFDIR {
+		if access(file, 0) != 0 || access(file+"/.", 0) != syscall.ENOTDIR { // a directory
 			continue
 		}
-		if syscall.Access(file, executable) == nil {
+		if access(file, executable) == 0 {
 			return file, nil
 		}
 		denied = true
@@ -102,16 +169,12 @@ func (s *shim) lookup() (string, error) {
 }
 
 // missing names what exec did not find: a script that exists and cannot be started wants its interpreter.
-func (s *shim) missing(path string, err error) string {
-	if err != syscall.ENOENT {
-		return path
-	}
+func missing(path, relative string, err error) string {
 	file := path
 	if path[0] != '/' {
-		file = "work/" + path
+		file = relative
 	}
-	var st syscall.Stat_t
-	if syscall.Stat(file, &st) == nil {
+	if err == syscall.ENOENT && access(file, 0) == 0 {
 		return "interpreter of " + path
 	}
 	return path

@@ -1,5 +1,5 @@
 // Command agent is the smallest groom: it runs tasks 0 to N-1, each once, eight at a time, over its own death at any
-// moment. Its journal is a file of lines, synced one by one.
+// moment. Its journal is a file of lines, synced one by one. The second argument is N, the third the id of the groom.
 package main
 
 import (
@@ -33,7 +33,7 @@ func main() {
 	n, err := strconv.Atoi(os.Args[2])
 	must(err)
 	a := &agent{
-		root: os.Args[1], s: supervisor.New(supervisor.Options{}),
+		root: os.Args[1], s: supervisor.New(supervisor.Options{Groom: os.Args[3]}),
 		attempt: make([]int, n), settled: make([]bool, n), done: make([]bool, n),
 	}
 	a.lock()
@@ -60,7 +60,11 @@ func main() {
 			}
 		}
 	}
+	// Every task is done, so that whatever group is there belongs to nobody.
+	gone, err := a.s.Leftovers(context.Background(), func(api.AttemptID) bool { return false })
+	must(err)
 	must(a.s.Close())
+	fmt.Println("LEFTOVERS", len(gone))
 	fmt.Println("ALLDONE")
 }
 

@@ -1,7 +1,9 @@
 // Command once does one thing to one attempt and says what came of it in JSON, so that tests can kill it at any point
 // and look at a shim of a binary as it is shipped.
 //
-//	once start|adopt|stop|clean DIR ID TOKEN [COMMAND...]
+//	once start|adopt|stop|clean GROOM SPEC
+//
+// GROOM is the groom's id, empty for none; SPEC is the spec of the attempt, in JSON.
 package main
 
 import (
@@ -18,9 +20,13 @@ import (
 )
 
 func main() {
-	ref := supervisor.Ref{Dir: os.Args[2], ID: api.AttemptID(os.Args[3]), Token: os.Args[4]}
-	s := supervisor.New(supervisor.Options{})
-	said, err := do(s, os.Args[1], ref, os.Args[5:])
+	var spec supervisor.Spec
+	if err := json.Unmarshal([]byte(os.Args[3]), &spec); err != nil {
+		fmt.Fprintln(os.Stderr, "once:", err)
+		os.Exit(3)
+	}
+	s := supervisor.New(supervisor.Options{Groom: os.Args[2]})
+	said, err := do(s, os.Args[1], spec)
 	if err = errors.Join(err, s.Close()); err != nil {
 		fmt.Fprintln(os.Stderr, "once:", err)
 		os.Exit(3)
@@ -28,18 +34,16 @@ func main() {
 	_ = json.NewEncoder(os.Stdout).Encode(said)
 }
 
-func do(s *supervisor.Supervisor, verb string, ref supervisor.Ref, argv []string) (any, error) {
+func do(s *supervisor.Supervisor, verb string, spec supervisor.Spec) (any, error) {
 	ctx := context.Background()
+	ref := supervisor.Ref{Dir: spec.Dir, ID: spec.ID, Token: spec.Token}
 	var err error
 	if ref.BootID, ref.PIDNS, err = supervisor.Host(); err != nil {
 		return nil, err
 	}
 	switch verb {
 	case "start":
-		err := s.Start(ctx, supervisor.Spec{
-			ID: ref.ID, Dir: ref.Dir, Token: ref.Token, Argv: argv, Env: []string{"PATH=/usr/bin:/bin"},
-		})
-		if err != nil {
+		if err := s.Start(ctx, spec); err != nil {
 			return nil, err
 		}
 		return <-s.Events(), nil
