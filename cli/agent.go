@@ -16,6 +16,7 @@ import (
 
 	"groom/api"
 	"groom/node"
+	"groom/notify"
 )
 
 // defaultTasks is how many tasks a groom takes at once, after Hama.
@@ -39,9 +40,13 @@ func (p *process) AddFlags(fs *pflag.FlagSet, webPort int) {
 }
 
 func (p *process) options(cmd *cobra.Command, build string) node.Options {
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+	manager, err := notify.Take()
+	if err != nil {
+		log.Warn("the service manager is not told how it goes", "err", err)
+	}
 	return node.Options{
-		Data: p.data, Name: p.name, Build: build, WebAddr: p.webAddr, Insecure: p.insecure,
-		Log: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
+		Data: p.data, Name: p.name, Build: build, WebAddr: p.webAddr, Insecure: p.insecure, Manager: manager, Log: log,
 	}
 }
 

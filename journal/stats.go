@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -50,4 +52,22 @@ func fileBytes(dir string) int64 {
 		return 0
 	}
 	return info.Size()
+}
+
+// Turns returns nil once raft's main loop has come round, which it does not while a write hangs; it writes nothing. A
+// journal that waits for space turns: that it waits is known, and told.
+func (j *Journal) Turns(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- j.raft.VerifyLeader().Error() }() // ends when the loop turns again
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("turn journal: %w", err)
+		}
+	case <-ctx.Done():
+		if j.space.reason() == nil {
+			return fmt.Errorf("turn journal: %w", ctx.Err())
+		}
+	}
+	return nil
 }

@@ -193,6 +193,9 @@ func (m *Master) Addr() string {
 	return m.l.Addr().String()
 }
 
+// Alive returns nil while the master gets on with its work.
+func (m *Master) Alive(ctx context.Context) error { return m.journal.Turns(ctx) }
+
 // safe says that the journal holds what this build cannot apply.
 func (m *Master) safe() bool { return m.journal.Stats().Health == string(api.HealthSafeMode) }
 

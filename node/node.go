@@ -19,6 +19,7 @@ import (
 	"groom/api"
 	"groom/journal"
 	"groom/master"
+	"groom/notify"
 	"groom/server"
 	"groom/server/home"
 	"groom/web"
@@ -36,8 +37,9 @@ type Options struct {
 	WebAddr string
 	// Insecure lets servers listen beyond loopback.
 	Insecure bool
-	Groom    *GroomOptions  // nil: no groom in this process
-	Master   *MasterOptions // nil: no master in this process
+	Groom    *GroomOptions   // nil: no groom in this process
+	Master   *MasterOptions  // nil: no master in this process
+	Manager  *notify.Manager // who started the process, and is told how it is; nil: nobody
 	Log      *slog.Logger
 }
 
@@ -67,6 +69,7 @@ type Node struct {
 	Actions web.Actions
 
 	site    *web.Site
+	teller  *teller
 	unserve func() error   // ends the pages
 	closers []func() error // what Close undoes, newest last
 }
@@ -74,7 +77,7 @@ type Node struct {
 // Open starts a process: its pages first, so that a start which takes long can be watched; then the master, whom the
 // groom asks to be admitted; then the groom. What was started when a step fails is closed again, in reverse.
 func Open(ctx context.Context, o Options) (_ *Node, err error) {
-	n := new(Node)
+	n := &Node{teller: newTeller(ctx, o)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
@@ -110,6 +113,7 @@ func Open(ctx context.Context, o Options) (_ *Node, err error) {
 	v := &views{node: n, cluster: n.cluster(o), insecure: o.Insecure}
 	n.Views, n.Actions = v, v
 	n.site.Ready(v, v)
+	n.teller.ready(n)
 	return n, nil
 }
 
@@ -167,7 +171,7 @@ func (n *Node) serveWeb(o Options, registry *prometheus.Registry) error {
 func (n *Node) openMaster(ctx context.Context, o Options, registry *prometheus.Registry, worker http.Handler) (err error) {
 	mo := master.Options{
 		Home: n.Home, Name: o.Name, Build: o.Build, WebURL: n.URL, Addr: o.Master.Addr, Registry: registry, Log: o.Log,
-		Progress: n.site.Starting,
+		Progress: n.starting,
 	}
 	if o.Groom != nil {
 		mo.Embedded = worker
@@ -184,12 +188,18 @@ func (n *Node) openGroom(ctx context.Context, o Options, registry *prometheus.Re
 	if n.Groom, err = server.Open(ctx, server.Options{
 		Home: n.Home, Name: o.Name, LocalDirs: o.Groom.LocalDirs, MaxTasks: o.Groom.MaxTasks,
 		WorkerAddr: o.Groom.WorkerAddr, ReportAddr: o.Groom.ReportAddr, Masters: masters, WebURL: n.URL, Build: o.Build,
-		Registry: registry, Log: o.Log, Progress: n.site.Starting,
+		Registry: registry, Log: o.Log, Progress: n.starting,
 	}); err != nil {
 		return fmt.Errorf("open groom: %w", err)
 	}
 	n.closers = append(n.closers, n.Groom.Close)
 	return nil
+}
+
+// starting tells what the start does, on the pages and to the service manager.
+func (n *Node) starting(phase string, applied, last uint64) {
+	n.site.Starting(phase, applied, last)
+	n.teller.starting(phase, applied, last)
 }
 
 // masters is how the groom asks each of its masters: the one in this process is asked without a socket.
@@ -217,6 +227,7 @@ func (n *Node) cluster(o Options) cluster {
 // Close ends the process and leaves its tasks running, in the reverse order of Open, but for the pages: they are first,
 // since they read what is closed after them.
 func (n *Node) Close() error {
+	n.teller.close()
 	var errs []error
 	if n.unserve != nil {
 		errs = append(errs, n.unserve())

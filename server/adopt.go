@@ -19,7 +19,6 @@ const adoptAtOnce = 16
 // know. Only then are the findings journaled as this start's recovery report: a kill before leaves a start without a
 // report, whose findings are recorded all the same, each in its own entry.
 func (g *Groom) adopt(ctx context.Context) error {
-	g.progress("looking for living tasks", 0, 0)
 	var living []fsm.Attempt
 	known := map[api.AttemptID]bool{}
 	g.machine.View(func() {
@@ -31,6 +30,7 @@ func (g *Groom) adopt(ctx context.Context) error {
 			}
 		}
 	})
+	g.progress(fmt.Sprintf("looking for %d living tasks", len(living)), 0, 0)
 	rows := make([]api.RecoveryRow, len(living))
 	errs := make([]error, len(living))
 	slots := make(chan struct{}, adoptAtOnce)

@@ -78,7 +78,11 @@ type Groom struct {
 	unswept     atomic.Bool // a job was forgotten since the last sweep
 	kicks       chan struct{}
 	reports     chan struct{}
+<<<<<<< HEAD
 	endings     chan struct{} // an attempt has ended, whose directory will go some day
+=======
+	looks       chan struct{} // the reconciler takes what is sent, and does nothing with it
+>>>>>>> 0aab101 (notify: tell the service manager how the process is, feed its watchdog on progress)
 
 	socket string       // of the task report server, as tasks see it
 	report net.Listener // the same on loopback
@@ -98,8 +102,13 @@ func Open(ctx context.Context, o Options) (_ *Groom, err error) {
 	g := &Groom{
 		o: o, log: o.Log, began: time.Now(), state: fsm.NewState(), hands: newHands(), pulses: newPulses(), probes: newProbes(),
 		tokens:  &tokens{by: map[string]api.AttemptID{}},
+<<<<<<< HEAD
 		commits: &busy{jobs: map[api.JobID]bool{}}, claims: newClaims(), steps: newStepFiles(o.Home), removed: newRemovals(o.Home), events: story.NewFeed(), link: &link{},
 		kicks: make(chan struct{}, 1), reports: make(chan struct{}, 1), endings: make(chan struct{}, 1),
+=======
+		commits: &busy{jobs: map[api.JobID]bool{}}, claims: newClaims(), steps: newStepFiles(o.Home), events: story.NewFeed(), link: &link{},
+		kicks: make(chan struct{}, 1), reports: make(chan struct{}, 1), looks: make(chan struct{}),
+>>>>>>> 0aab101 (notify: tell the service manager how the process is, feed its watchdog on progress)
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.life, g.stop = life, stop

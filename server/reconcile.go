@@ -58,6 +58,8 @@ func (g *Groom) reconcile(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-g.looks:
+			continue
 		case <-g.kicks:
 		case <-timer.C:
 		}
