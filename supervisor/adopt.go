@@ -2,9 +2,7 @@ package supervisor
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"groom/api"
@@ -60,29 +58,22 @@ func (s *Supervisor) Adopt(ctx context.Context, ref Ref) (Finding, error) {
 	return f, nil
 }
 
-// look tells the living from the dead by the lock. Only with the lock held is a pid read, and it is believed only when
-// the lock is still held after its pidfd was opened.
+// look looks at the lock until it is settled who holds it.
 func (s *Supervisor) look(ctx context.Context, a *attempt) (Finding, error) {
 	fault.Point("supervisor.before-look")
 	var stranger time.Time
 	began := time.Now()
 	for d := firstPause; ; {
-		held, err := ctl.Held(a.Dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			// The lock is made before the fork. Unless someone removed it since, nothing was ever forked; what
-			// carries the token all the same is found and killed.
-			return s.settle(ctx, a.Ref)
-		}
-		if err != nil {
-			return Finding{}, err
-		}
-		if !held {
-			return s.settle(ctx, a.Ref)
-		}
-		shim, err := openShim(a.Dir)
+		seen, shim, err := glance(a.Dir)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			// Forked, and not yet so far as to say who it is.
+		case err != nil:
+			return Finding{}, err
+		case seen == lockFree:
+			// What carries the token all the same is found and killed.
+			return s.settle(ctx, a.Ref)
+		case seen == shimLives:
+			return s.alive(a, shim), nil
+		case seen == shimless:
 			if time.Since(began) < s.bornWithin {
 				break
 			}
@@ -94,15 +85,6 @@ func (s *Supervisor) look(ctx context.Context, a *attempt) (Finding, error) {
 				return unborn("its shim did not come to life, and was forbidden to"), nil
 			}
 			return s.usurped(ctx, a.Ref, "its lock is held, and ctl/shim is missing")
-		case err != nil && !errors.Is(err, ctl.ErrNotRecord):
-			return Finding{}, err
-		case shim != nil:
-			fault.Point("supervisor.before-second-look")
-			if held, err = ctl.Held(a.Dir); err == nil && held {
-				return s.alive(a, shim), nil
-			}
-			shim.close()
-			continue
 		case stranger.IsZero():
 			stranger = time.Now()
 		case time.Since(stranger) > s.strangerAfter:
@@ -140,6 +122,25 @@ func (s *Supervisor) usurped(ctx context.Context, ref Ref, why string) (Finding,
 
 // vanished is an attempt of another boot, or of another pid namespace of this one.
 func (s *Supervisor) vanished(ctx context.Context, ref Ref, sameBoot bool) (Finding, error) {
+	f, err := elsewhere(ref, sameBoot)
+	if err != nil || !f.Exit.Unproven {
+		return f, err
+	}
+	// No pid of there means anything here, but a control group is the same from everywhere.
+	if g := s.groupOf(ref); g.Unified != "" {
+		if err := g.End(ctx, killWait); err == nil {
+			f.Exit.Unproven = false
+			f.Words += "; its processes were killed through their control group"
+		} else {
+			f.Words += "; not proven that none is left: " + err.Error()
+		}
+		f.Exit.Words = f.Words
+	}
+	return f, nil
+}
+
+// elsewhere says what is known of such an attempt, and changes nothing.
+func elsewhere(ref Ref, sameBoot bool) (Finding, error) {
 	e, flaw, err := readExit(ref)
 	if err != nil {
 		return Finding{}, err
@@ -156,15 +157,6 @@ func (s *Supervisor) vanished(ctx context.Context, ref Ref, sameBoot bool) (Find
 			e = lost(ref, api.WhyShim)
 			e.Unproven = true
 			e.Words = "lost: its shim lives in another pid namespace, out of reach; exit code unknown"
-			// No pid of there means anything here, but a control group is the same from everywhere.
-			if g := s.groupOf(ref); g.Unified != "" {
-				if err := g.End(ctx, killWait); err == nil {
-					e.Unproven = false
-					e.Words += "; its processes were killed through their control group"
-				} else {
-					e.Words += "; not proven that none is left: " + err.Error()
-				}
-			}
 		}
 	}
 	e.Words += flaw

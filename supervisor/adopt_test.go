@@ -15,6 +15,7 @@ import (
 	"groom/supervisor/cgroup"
 	"groom/supervisor/ctl"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -115,6 +116,14 @@ func TestAdoptionDecidesFromFiles(t *testing.T) {
 			ref := refOf(t, spec)
 			if c.ref != nil {
 				c.ref(&ref)
+			}
+			before := listing(t, spec.Dir)
+			seen, err := Look(ref) // what Adopt finds, and what it would have found
+			if err != nil || seen.Kind != c.kind || seen.Exit == nil || seen.Exit.Outcome != c.want || !strings.Contains(seen.Words, c.words) {
+				t.Errorf("a look saw %+v, exit %+v, %v", seen, seen.Exit, err)
+			}
+			if diff := cmp.Diff(before, listing(t, spec.Dir)); diff != "" {
+				t.Errorf("a look changed something: %s", diff)
 			}
 			s := newSupervisor(t)
 			for range 2 { // a kill after the first, before it was journaled, and the next start

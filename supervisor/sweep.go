@@ -82,14 +82,7 @@ func sweepMarked(ctx context.Context, ref Ref) swept {
 	if ref.Token == "" {
 		return swept{unproven: true, why: "it had no token"}
 	}
-	since, session := int64(0), 0
-	if r, err := ctl.Read(ref.Dir, ctl.Shim); err == nil {
-		since = r.Int("start")
-	}
-	if r, err := ctl.Read(ref.Dir, ctl.Start); err == nil {
-		session = int(r.Int("pid"))
-	}
-	mark := []byte(EnvToken + "=" + ref.Token)
+	mark, since, session := traces(ref)
 	began, d := time.Now(), quietPause
 	for quiet := 0; quiet < quietScans; {
 		pids, unread, err := scan(mark, since, session)
@@ -124,6 +117,18 @@ func sweepMarked(ctx context.Context, ref Ref) swept {
 		}
 	}
 	return w
+}
+
+// traces is how processes of an attempt are known: by the mark in their environment, and, when they cannot be read, by
+// when its shim was started and the session of its task.
+func traces(ref Ref) (mark []byte, since int64, session int) {
+	if r, err := ctl.Read(ref.Dir, ctl.Shim); err == nil {
+		since = r.Int("start")
+	}
+	if r, err := ctl.Read(ref.Dir, ctl.Start); err == nil {
+		session = int(r.Int("pid"))
+	}
+	return []byte(EnvToken + "=" + ref.Token), since, session
 }
 
 // scan lists the processes with the mark, and names one that could be of the attempt but cannot be read.

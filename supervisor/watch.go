@@ -134,13 +134,7 @@ func (s *Supervisor) settle(ctx context.Context, ref Ref) (Finding, error) {
 	if err := ctx.Err(); err != nil {
 		return Finding{}, err // the sweep was cut short, and that decides nothing
 	}
-	if !claimed && !ref.Ran && flaw == "" && !swept.any {
-		return unborn("its shim never claimed it"), nil
-	}
-	e = lost(ref, api.WhyShim)
-	e.Unproven = swept.unproven
-	e.Words += flaw + swept.words()
-	return Finding{Kind: api.FoundLost, Exit: e, Words: e.Words}, nil
+	return judge(ref, claimed, flaw, swept.any, swept.unproven, swept.words()), nil
 }
 
 // readExit reads the exit record. Without one that can be believed the exit is nil, and a flaw says what stands there
