@@ -121,14 +121,16 @@ type AttemptView struct {
 	Outcome   *Outcome  `json:"outcome,omitempty"`
 	Words     string    `json:"words,omitempty"` // the outcome in words
 	Counted   bool      `json:"counted,omitempty"`
-	Failure   string    `json:"failure,omitempty"` // what the task itself told before its end
-	StdoutLen int64     `json:"stdout_len"`
-	StderrLen int64     `json:"stderr_len"`
-	MaxRSS    int64     `json:"max_rss,omitempty"` // bytes
-	UserNS    int64     `json:"user_ns,omitempty"`
-	SystemNS  int64     `json:"system_ns,omitempty"`
-	Dir       string    `json:"dir,omitempty"`
-	Removed   string    `json:"removed,omitempty"` // why its directory and logs were removed
+	// Unenforced says what its job asks for and the host does not give, each with the reason.
+	Unenforced []string `json:"unenforced,omitempty"`
+	Failure    string   `json:"failure,omitempty"` // what the task itself told before its end
+	StdoutLen  int64    `json:"stdout_len"`
+	StderrLen  int64    `json:"stderr_len"`
+	MaxRSS     int64    `json:"max_rss,omitempty"` // bytes
+	UserNS     int64    `json:"user_ns,omitempty"`
+	SystemNS   int64    `json:"system_ns,omitempty"`
+	Dir        string   `json:"dir,omitempty"`
+	Removed    string   `json:"removed,omitempty"` // why its directory and logs were removed
 }
 
 // Removal is an attempt directory that the groom removed, with its logs.

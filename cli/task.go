@@ -47,6 +47,9 @@ func printTask(w io.Writer, d api.TaskDetail) error {
 		if a.Counted {
 			counted = "yes"
 		}
+		for _, words := range a.Unenforced {
+			defer fmt.Fprintf(w, "attempt %d, not enforced: %s\n", a.N, words)
+		}
 		t.row(a.N, a.State, pid(a.Pid), when(a.StartedAt), took(a.StartedAt, a.EndedAt), counted, a.Words)
 	}
 	return t.flush()

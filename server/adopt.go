@@ -116,7 +116,7 @@ func (g *Groom) adoptOne(ctx context.Context, a fsm.Attempt) (api.RecoveryRow, e
 		if a.State != fsm.AttemptIntended || f.Pid == 0 {
 			return row, nil
 		}
-		o = fsm.Started{Attempt: a.ID, Pid: f.Pid, ShimPid: f.ShimPid, At: clock.Now()}
+		o = fsm.Started{Attempt: a.ID, Pid: f.Pid, ShimPid: f.ShimPid, At: clock.Now(), Unenforced: f.Unenforced}
 	default:
 		end := endOf(f.Exit)
 		row.Outcome = &end.Outcome
@@ -140,7 +140,7 @@ func endOf(x *supervisor.Exit) fsm.End {
 		at = momentAt(x.EndedAt)
 	}
 	return fsm.End{
-		Outcome: x.Outcome, Status: x.Status, At: at, MaxRSS: x.MaxRSS,
+		Outcome: x.Outcome, Status: x.Status, At: at, Ran: int64(x.Ran), MaxRSS: x.MaxRSS,
 		UserNS: int64(x.User), SystemNS: int64(x.Sys), Dropped: x.Dropped,
 		Escalated: x.Escalated, Unproven: x.Unproven, Words: x.Words,
 	}
@@ -164,7 +164,7 @@ func (g *Groom) followProcesses(ctx context.Context) {
 func (g *Groom) process(ctx context.Context, e supervisor.Event) {
 	switch e.Kind {
 	case supervisor.Started:
-		g.insist(ctx, fsm.Started{Attempt: e.ID, Pid: e.Pid, ShimPid: e.ShimPid, At: momentAt(e.At)})
+		g.insist(ctx, fsm.Started{Attempt: e.ID, Pid: e.Pid, ShimPid: e.ShimPid, At: momentAt(e.At), Unenforced: e.Unenforced})
 	case supervisor.Ended:
 		g.pulses.drop(e.ID)
 		g.probes.drop(e.ID)

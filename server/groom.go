@@ -78,11 +78,8 @@ type Groom struct {
 	unswept     atomic.Bool // a job was forgotten since the last sweep
 	kicks       chan struct{}
 	reports     chan struct{}
-<<<<<<< HEAD
 	endings     chan struct{} // an attempt has ended, whose directory will go some day
-=======
 	looks       chan struct{} // the reconciler takes what is sent, and does nothing with it
->>>>>>> 0aab101 (notify: tell the service manager how the process is, feed its watchdog on progress)
 
 	socket string       // of the task report server, as tasks see it
 	report net.Listener // the same on loopback
@@ -102,13 +99,9 @@ func Open(ctx context.Context, o Options) (_ *Groom, err error) {
 	g := &Groom{
 		o: o, log: o.Log, began: time.Now(), state: fsm.NewState(), hands: newHands(), pulses: newPulses(), probes: newProbes(),
 		tokens:  &tokens{by: map[string]api.AttemptID{}},
-<<<<<<< HEAD
-		commits: &busy{jobs: map[api.JobID]bool{}}, claims: newClaims(), steps: newStepFiles(o.Home), removed: newRemovals(o.Home), events: story.NewFeed(), link: &link{},
-		kicks: make(chan struct{}, 1), reports: make(chan struct{}, 1), endings: make(chan struct{}, 1),
-=======
-		commits: &busy{jobs: map[api.JobID]bool{}}, claims: newClaims(), steps: newStepFiles(o.Home), events: story.NewFeed(), link: &link{},
-		kicks: make(chan struct{}, 1), reports: make(chan struct{}, 1), looks: make(chan struct{}),
->>>>>>> 0aab101 (notify: tell the service manager how the process is, feed its watchdog on progress)
+		commits: &busy{jobs: map[api.JobID]bool{}}, claims: newClaims(), steps: newStepFiles(o.Home),
+		removed: newRemovals(o.Home), events: story.NewFeed(), link: &link{},
+		kicks: make(chan struct{}, 1), reports: make(chan struct{}, 1), endings: make(chan struct{}, 1), looks: make(chan struct{}),
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.life, g.stop = life, stop
@@ -135,7 +128,7 @@ func Open(ctx context.Context, o Options) (_ *Groom, err error) {
 		}
 	}
 	// 4. Living tasks reconnect; what the tables hold as alive is looked for, and the findings are journaled.
-	g.super = supervisor.New(supervisor.Options{Log: o.Log})
+	g.super = supervisor.New(supervisor.Options{Log: o.Log, Groom: o.Home.ID})
 	g.hub = barrier.New(barrier.Options{Log: o.Log, Dial: g.dialRoot, OnStep: g.stepped})
 	g.closers = append(g.closers, g.steps.close, g.removed.close, g.claims.close, g.super.Close, g.hub.Close)
 	if err := g.serveReports(); err != nil {

@@ -16,12 +16,13 @@ import (
 
 	"groom/api"
 	"groom/fsm"
+	"groom/job"
 	"groom/supervisor"
 )
 
 // launch makes the process of an attempt that the journal intends. An error says that none was made.
 func (g *Groom) launch(ctx context.Context, a fsm.Attempt) error {
-	job, spec, err := g.specOf(a.ID.Task().Job())
+	row, spec, err := g.specOf(a.ID.Task().Job())
 	if err != nil {
 		return err
 	}
@@ -37,21 +38,54 @@ func (g *Groom) launch(ctx context.Context, a fsm.Attempt) error {
 			return fmt.Errorf("copy artifact %s: %w", art.Name, err)
 		}
 	}
-	if err := g.stageOutput(a, job, spec); err != nil {
+	if err := g.stageOutput(a, row, spec); err != nil {
+		return err
+	}
+	own, err := ownOf(spec)
+	if err != nil {
 		return err
 	}
 	g.tokens.add(g.taskToken(a.ID), a.ID)
-	g.pulses.watch(a.ID, job, spec)
-	g.probe(a, job, spec)
+	g.pulses.watch(a.ID, row, spec)
+	g.probe(a, row, spec)
 	if err := g.super.Start(ctx, supervisor.Spec{
 		ID: a.ID, Dir: dir, Token: g.taskToken(a.ID), Argv: spec.Command,
-		Env: g.environment(a, job, spec), Logs: spec.Logs,
+		Env: g.environment(a, row, spec), Logs: spec.Logs, Own: own,
 	}); err != nil {
 		g.pulses.drop(a.ID)
 		g.probes.drop(a.ID)
 		return err
 	}
 	return nil
+}
+
+// ownOf is what a task has of its own, as its job says.
+func ownOf(spec *api.JobSpec) (supervisor.Own, error) {
+	own := supervisor.Own{
+		User: spec.User, Group: spec.Group, Memory: spec.Resources.Memory, CPU: spec.Resources.CPU, Pids: spec.Resources.Pids,
+	}
+	if spec.OOMScore != 0 {
+		own.OOMScore = &spec.OOMScore
+	}
+	if spec.Umask != "" {
+		bits, err := strconv.ParseUint(spec.Umask, 8, 32)
+		if err != nil {
+			return own, fmt.Errorf("read umask: %w", err)
+		}
+		umask := uint32(bits)
+		own.Umask = &umask
+	}
+	for name, text := range spec.Rlimits {
+		soft, hard, err := job.ParseRlimit(text)
+		if err != nil {
+			return own, fmt.Errorf("read limit %s: %w", name, err)
+		}
+		if own.Rlimits == nil {
+			own.Rlimits = map[string]supervisor.Rlimit{}
+		}
+		own.Rlimits[name] = supervisor.Rlimit{Soft: soft, Hard: hard}
+	}
+	return own, nil
 }
 
 func attemptDir(a fsm.Attempt) string { return filepath.Join(a.Place.Dir, string(a.ID)) }
@@ -85,6 +119,11 @@ func (g *Groom) environment(a fsm.Attempt, job fsm.Job, spec *api.JobSpec) []str
 	for _, name := range inherited {
 		if v, ok := os.LookupEnv(name); ok {
 			env[name] = v
+		}
+	}
+	if spec.User != "" {
+		if id, err := supervisor.Lookup(spec.User, spec.Group); err == nil { // else the start fails
+			env["HOME"], env["USER"] = id.Home, id.Name
 		}
 	}
 	maps.Copy(env, spec.Env)

@@ -17,6 +17,7 @@ import (
 	"groom/fault"
 	"groom/fsm"
 	"groom/server/home"
+	"groom/supervisor"
 )
 
 // The output directory of a BSP job holds, beside its parts:
@@ -97,6 +98,16 @@ func (g *Groom) stageOutput(a fsm.Attempt, job fsm.Job, spec *api.JobSpec) error
 	}
 	if err := os.MkdirAll(outputDir(a, spec), 0o755); err != nil {
 		return fmt.Errorf("make output directory: %w", err)
+	}
+	if spec.User == "" && spec.Group == "" {
+		return nil
+	}
+	id, err := supervisor.Lookup(spec.User, spec.Group)
+	if err != nil {
+		return err
+	}
+	if err := os.Lchown(outputDir(a, spec), id.UID, id.GID); err != nil {
+		return fmt.Errorf("hand over output directory: %w", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"groom/clock"
 	"groom/fsm"
 	"groom/server/probe"
+	"groom/supervisor"
 )
 
 // probes is what is asked of living attempts that do not use the SDK. It is soft state, like pulses: after a start of
@@ -55,6 +57,11 @@ func (g *Groom) probe(a fsm.Attempt, job fsm.Job, spec *api.JobSpec) {
 	if !spec.Probe.On() {
 		return
 	}
+	who, err := credential(spec)
+	if err != nil {
+		g.log.Warn("probe", "attempt", a.ID, "err", err) // a start fails for it as well
+		return
+	}
 	ctx, stop := context.WithCancel(g.life)
 	x := &probed{stop: stop, limit: spec.Probe.Failures}
 	g.probes.mu.Lock()
@@ -64,7 +71,7 @@ func (g *Groom) probe(a fsm.Attempt, job fsm.Job, spec *api.JobSpec) {
 	task := probe.Task{
 		Env: g.environment(a, job, spec),
 		Command: func(ctx context.Context, argv, env []string) *exec.Cmd {
-			return command(ctx, work, argv, env)
+			return command(ctx, who, work, argv, env)
 		},
 	}
 	began := clock.Boot()
@@ -88,12 +95,25 @@ func (g *Groom) probe(a fsm.Attempt, job fsm.Job, spec *api.JobSpec) {
 	})
 }
 
-// command is a process beside the task's: in its directory, and in a group of its own, which ends as a whole. It carries
-// the task's token, so that what proves an attempt dead ends it too.
-func command(ctx context.Context, dir string, argv, env []string) *exec.Cmd {
+// credential is the user of a task, nil for the groom's own.
+func credential(spec *api.JobSpec) (*syscall.Credential, error) {
+	id, err := supervisor.Lookup(spec.User, spec.Group)
+	if err != nil || id.UID == os.Geteuid() && id.GID == os.Getegid() {
+		return nil, err
+	}
+	who := &syscall.Credential{Uid: uint32(id.UID), Gid: uint32(id.GID)}
+	for _, group := range id.Groups {
+		who.Groups = append(who.Groups, uint32(group))
+	}
+	return who, nil
+}
+
+// command is a process beside the task's: of its user, in its directory, and in a group of its own, which ends as a
+// whole. It carries the task's token, so that what proves an attempt dead ends it too.
+func command(ctx context.Context, who *syscall.Credential, dir string, argv, env []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env = dir, env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: who}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second // what left the group and holds its output does not hold the groom up
 	return cmd

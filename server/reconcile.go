@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"groom/api"
@@ -46,6 +47,9 @@ func newHands() *hands {
 		rounds: map[api.JobID]int{}, claimed: map[api.JobID]bool{}, slots: make(chan struct{}, launchesAtOnce),
 	}
 }
+
+// dumpWait is what a silent task is given to write its stacks before it is killed.
+const dumpWait = 2 * time.Second
 
 // retryEvery is when what could not be carried out is tried again.
 const retryEvery = time.Second
@@ -140,7 +144,10 @@ func (g *Groom) carryOut(ctx context.Context, w work) (all bool) {
 		g.running.Go(func() { g.insist(ctx, end) })
 	}
 	for _, a := range w.orders {
-		o := supervisor.Order{By: a.Order.By, Signal: a.Order.Signal, Grace: time.Duration(a.Order.Grace)}
+		o := supervisor.Order{By: a.Order.By, Signal: a.Order.Signal, Grace: time.Duration(a.Order.Grace), Dump: a.Order.Dump}
+		if o.Dump != "" {
+			o.DumpWait = dumpWait
+		}
 		if err := g.super.Stop(a.ID, o); err != nil {
 			g.log.Warn("tell order", "attempt", a.ID, "by", o.By, "err", err)
 			all = false
@@ -198,7 +205,11 @@ func (g *Groom) launchLater(ctx context.Context, a fsm.Attempt) {
 		defer func() { <-g.hands.slots }()
 		if err := g.launch(ctx, a); err != nil {
 			g.log.Warn("launch", "attempt", a.ID, "err", err)
-			g.insist(ctx, fsm.Ended{Attempt: a.ID, End: notStarted(err.Error()), Place: g.place()})
+			end := notStarted(err.Error())
+			if errors.Is(err, supervisor.ErrIdentity) { // its user can mend that, another try cannot
+				end.Outcome = api.Outcome{Kind: api.ExecFailed, Errno: "EPERM", Why: err.Error()}
+			}
+			g.insist(ctx, fsm.Ended{Attempt: a.ID, End: end, Place: g.place()})
 		}
 	})
 }

@@ -211,7 +211,7 @@ func (g *Groom) Task(_ context.Context, name string) (api.TaskDetail, error) {
 func attemptView(a fsm.Attempt) api.AttemptView {
 	v := api.AttemptView{
 		ID: a.ID, N: a.ID.N(), Epoch: a.Epoch, State: string(a.State), Pid: a.Pid, ShimPid: a.ShimPid,
-		StartedAt: a.Started.Wall, Counted: a.Counted, Failure: a.Failure, Dir: attemptDir(a),
+		StartedAt: a.Started.Wall, Counted: a.Counted, Failure: a.Failure, Unenforced: a.Unenforced, Dir: attemptDir(a),
 	}
 	v.StdoutLen, _ = logs.Size(v.Dir, logs.Stdout) // 0 when the directory is gone
 	v.StderrLen, _ = logs.Size(v.Dir, logs.Stderr)

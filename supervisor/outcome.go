@@ -21,7 +21,7 @@ const (
 func exitOf(r ctl.Record) *Exit {
 	e := &Exit{
 		Status: -1, Asked: r.Get("asked"), Escalated: r.Int("escalated") == 1,
-		StartedAt: moment(r.Int("started")), EndedAt: moment(r.Int("ended")),
+		StartedAt: moment(r.Int("started")), EndedAt: moment(r.Int("ended")), Ran: time.Duration(r.Int("ran")),
 		MaxRSS: r.Int("maxrss"), User: time.Duration(r.Int("user")), Sys: time.Duration(r.Int("system")),
 		StdoutLen: r.Int("stdout"), StderrLen: r.Int("stderr"), Dropped: r.Int("dropped"),
 	}

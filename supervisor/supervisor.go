@@ -86,7 +86,8 @@ type Exit struct {
 	Asked     string // the first order that was given before the end: "stop", "kill", "silence", "rollback" or ""
 	StartedAt time.Time
 	EndedAt   time.Time
-	MaxRSS    int64 // bytes
+	Ran       time.Duration // of the task, on a clock that never steps; 0 when unknown
+	MaxRSS    int64         // bytes
 	User, Sys time.Duration
 	StdoutLen int64
 	StderrLen int64

@@ -116,7 +116,7 @@ func (s *shim) run() bool {
 		s.orders.move(s.pid)
 		return false
 	}
-	s.ended = wall()
+	s.ended, s.ran = wall(), steady()-s.born
 	s.phase = sweeping
 	if s.orders.grace() {
 		s.phase = lingering

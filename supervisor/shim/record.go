@@ -119,6 +119,7 @@ func (s *shim) exitRecord() []byte {
 		if n := oomKills(s.spec.oom, s.buf[:]); n > 0 {
 			b = appendInt(b, "oom", n)
 		}
+		b = appendInt(b, "ran", s.ran)
 		b = appendInt(b, "maxrss", s.usage.Maxrss*1024)
 		b = appendInt(b, "user", s.usage.Utime.Nano())
 		b = appendInt(b, "system", s.usage.Stime.Nano())

@@ -50,6 +50,8 @@ type shim struct {
 	status   syscall.WaitStatus
 	usage    syscall.Rusage
 	started  int64 // wall clock, ns
+	born     int64 // the same moment on the steady clock
+	ran      int64 // from there to the end of the task, ns on the steady clock
 	ended    int64
 	pause    int64 // before the next try to write the exit record, ns
 	failStep string

@@ -76,7 +76,7 @@ func (s *shim) forkTask(attr *syscall.ProcAttr) {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, fd
 	}
 	for try := 0; ; try++ {
-		s.started = wall()
+		s.started, s.born = wall(), steady()
 		s.pid, err = syscall.ForkExec(path, s.spec.argv, attr)
 		if err != syscall.ETXTBSY || try == busyTries {
 			break
@@ -112,7 +112,7 @@ func (s *shim) forkStage(attr *syscall.ProcAttr) {
 	}
 	attr.Files = append(attr.Files, uintptr(report[1]))
 	var err error
-	s.started = wall()
+	s.started, s.born = wall(), steady()
 	s.pid, err = syscall.ForkExec("/proc/self/exe", []string{"groom-shim-task"}, attr)
 	_ = syscall.Close(report[1])
 	defer syscall.Close(report[0])

@@ -76,7 +76,7 @@ func TestCommandsOfTheDocs(t *testing.T) {
 				cmd := exec.CommandContext(t.Context(), "sh", "-c", "exec "+command)
 				cmd.Dir = dir
 				cmd.Env = env
-				out := new(bytes.Buffer)
+				out := new(output)
 				cmd.Stdout, cmd.Stderr = out, out
 				if !stays {
 					if err := cmd.Run(); err != nil {
@@ -103,7 +103,7 @@ func freePort(t *testing.T) string {
 }
 
 // stay starts a command that stays until the test ends, and waits until it says that it is ready.
-func stay(t *testing.T, cmd *exec.Cmd, out *bytes.Buffer, path string) {
+func stay(t *testing.T, cmd *exec.Cmd, out *output, path string) {
 	t.Helper()
 	f, err := os.Create(path) // read while it is written, which a buffer is not for
 	if err != nil {

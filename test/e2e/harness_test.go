@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -46,10 +47,28 @@ type agent struct {
 	t    *testing.T
 	cmd  *exec.Cmd
 	data string
-	out  *bytes.Buffer
+	out  *output
 	args []string
 	env  []string // beside the test's own
 	done chan struct{}
+}
+
+// output is what a process said so far; it may be looked at while it says more.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 // start runs `groom <args> --data DATA` on ports of its own and waits until it is ready.
@@ -73,7 +92,7 @@ func start(t *testing.T, data string, args ...string) *agent {
 func (a *agent) launch() {
 	a.t.Helper()
 	os.Remove(filepath.Join(a.data, "ready"))
-	a.out = new(bytes.Buffer)
+	a.out = new(output)
 	a.cmd = exec.Command(filepath.Join(bin, "groom"), append(a.args, "--data", a.data)...)
 	a.cmd.Env = append(os.Environ(), a.env...)
 	a.cmd.Stdout, a.cmd.Stderr = a.out, a.out
@@ -288,10 +307,10 @@ func agentArgs(more ...string) []string {
 }
 
 // background starts a verb that stays.
-func background(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
+func background(t *testing.T, args ...string) (*exec.Cmd, *output) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(bin, "groom"), args...)
-	out := new(bytes.Buffer)
+	out := new(output)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -334,4 +353,18 @@ func kept(t *testing.T, data string) map[string]string {
 		t.Fatal(err)
 	}
 	return addrs
+}
+
+// build makes a program of one Go file.
+func build(t *testing.T, source string) string {
+	t.Helper()
+	dir := t.TempDir()
+	file, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "program")
+	if err := os.WriteFile(file, []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := exec.Command("go", "build", "-o", program, file).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, b)
+	}
+	return program
 }

@@ -44,7 +44,6 @@ func packages(t *testing.T) []pkg {
 
 // borders says what a package may import of groom; the others are free to.
 var borders = map[string][]string{
-<<<<<<< HEAD
 	"groom/api":               {},
 	"groom/clock":             {"groom/api"},
 	"groom/fault":             {},
@@ -52,27 +51,13 @@ var borders = map[string][]string{
 	"groom/fsm":               {"groom/api", "groom/fsm/table"},
 	"groom/fsm/cluster":       {"groom/api", "groom/fsm/table"},
 	"groom/journal":           {"groom/fault"},
+	"groom/notify":            {},
 	"groom/supervisor":        {"groom/api", "groom/fault", "groom/supervisor/cgroup", "groom/supervisor/ctl", "groom/supervisor/logs", "groom/supervisor/shim"},
 	"groom/supervisor/shim":   {},
 	"groom/supervisor/cgroup": {},
 	"groom/bsp":               {"groom/api", "groom/bsp/frame", "groom/wire"},
 	"groom/web":               {"groom/api", "groom/wire"},
 	"groom/wire":              {"groom/api"},
-=======
-	"groom/api":             {},
-	"groom/clock":           {"groom/api"},
-	"groom/fault":           {},
-	"groom/fsm/table":       {"groom/api"},
-	"groom/fsm":             {"groom/api", "groom/fsm/table"},
-	"groom/fsm/cluster":     {"groom/api", "groom/fsm/table"},
-	"groom/journal":         {"groom/fault"},
-	"groom/notify":          {},
-	"groom/supervisor":      {"groom/api", "groom/fault", "groom/supervisor/ctl", "groom/supervisor/logs", "groom/supervisor/shim"},
-	"groom/supervisor/shim": {},
-	"groom/bsp":             {"groom/api", "groom/bsp/frame", "groom/wire"},
-	"groom/web":             {"groom/api", "groom/wire"},
-	"groom/wire":            {"groom/api"},
->>>>>>> 0aab101 (notify: tell the service manager how the process is, feed its watchdog on progress)
 	"groom/master": {
 		"groom/api", "groom/clock", "groom/fault", "groom/fsm/cluster", "groom/fsm/table", "groom/job", "groom/journal", "groom/server/home",
 		"groom/story", "groom/wire",
