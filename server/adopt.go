@@ -8,6 +8,7 @@ import (
 
 	"groom/api"
 	"groom/clock"
+	"groom/fault"
 	"groom/fsm"
 	"groom/supervisor"
 )
@@ -64,6 +65,7 @@ func (g *Groom) adopt(ctx context.Context) error {
 		Replayed: stats.Replayed, JournalTook: rounded(stats.OpenTook), Took: rounded(time.Since(g.began)),
 		Found: append(rows, orphans...),
 	}
+	fault.Point("server.before-recovered")
 	if err := g.observe(ctx, fsm.Recovered{Report: report}); err != nil {
 		return fmt.Errorf("record recovery: %w", err)
 	}

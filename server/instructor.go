@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"groom/api"
+	"groom/fault"
 	"groom/fsm"
 	"groom/job"
 	"groom/wire"
@@ -34,7 +35,9 @@ func (g *Groom) instruct(ctx context.Context, d api.Directive) (api.DirectiveRep
 			return reply, unavailable(err)
 		}
 	}
+	fault.Point("server.before-accept")
 	index, err := g.observeAt(ctx, o)
+	fault.Point("server.before-reply")
 	switch {
 	case errors.Is(err, fsm.ErrCluster):
 		return reply, api.Problemf(api.CodeConflict, "%v", err)

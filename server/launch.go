@@ -15,6 +15,7 @@ import (
 	"strconv"
 
 	"groom/api"
+	"groom/fault"
 	"groom/fsm"
 	"groom/job"
 	"groom/supervisor"
@@ -31,6 +32,7 @@ func (g *Groom) launch(ctx context.Context, a fsm.Attempt) error {
 	if err := os.MkdirAll(work, 0o700); err != nil {
 		return fmt.Errorf("make attempt directory: %w", err)
 	}
+	fault.Point("server.before-artifacts")
 	// A kill from here on leaves a directory without a lock: adoption takes the attempt as never started, and the
 	// next one has a directory of its own.
 	for _, art := range spec.Artifacts {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"groom/api"
+	"groom/fault"
 	"groom/fsm"
 	"groom/wire"
 )
@@ -176,6 +177,7 @@ func (g *Groom) heartbeat(ctx context.Context, master *wire.Client) (api.Heartbe
 		return reply, err
 	}
 	if len(reply.Acked) > 0 {
+		fault.Point("server.before-acked")
 		// A kill before this entry sends the reports again; the master knows them by their ids.
 		if err := g.observe(ctx, fsm.Acked{Reports: reply.Acked}); err != nil {
 			return reply, fmt.Errorf("record acknowledgement: %w", err)

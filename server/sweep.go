@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"groom/api"
+	"groom/fault"
 )
 
 // killOrphans ends what lives in attempt directories that the tables do not know: left by a journal that was removed,
@@ -69,6 +70,7 @@ func (g *Groom) sweep() {
 			if jobs[strings.TrimSuffix(name, ".jsonl")] {
 				continue
 			}
+			fault.Point("server.before-drop")
 			if err := g.o.Home.Drop(sub, e.Name()); err != nil {
 				g.log.Warn("clean up", "file", e.Name(), "err", err)
 			}

@@ -77,6 +77,7 @@ func (s *Supervisor) look(ctx context.Context, a *attempt) (Finding, error) {
 			if time.Since(began) < s.bornWithin {
 				break
 			}
+			fault.Point("supervisor.before-forbid")
 			if ours, err := ctl.Forbid(a.Dir); err != nil {
 				return Finding{}, err
 			} else if ours {

@@ -80,6 +80,7 @@ func cleanUp(root *os.Root, name string) error {
 			return err
 		}
 	}
+	fault.Point("supervisor.before-remove-ctl")
 	if err := removeTree(dir, ctl.Dir, device); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"groom/api"
+	"groom/fault"
 	"groom/supervisor/ctl"
 )
 
@@ -82,6 +83,7 @@ func endOrphan(ctx context.Context, dir string, known func(api.AttemptID) bool) 
 	}
 	defer shim.close()
 	o.ShimPid = shim.pid
+	fault.Point("supervisor.before-orphan-kill")
 	// The shim kills its task and everything below it, and writes the record. A shim that does not answer is killed,
 	// and what carries the token after it.
 	_, err = ask(dir, ctl.Record{}.Add("cmd", "stop").Add("by", api.ByKill).Add("signal", "9").Add("grace", "0"))

@@ -24,12 +24,20 @@ import (
 // The points of the groom's side, by what they interrupt.
 var (
 	spawnPoints = []string{
-		"supervisor.before-mkdir", "supervisor.before-group", "supervisor.before-spec", "supervisor.before-lock", "supervisor.before-fork",
-		"supervisor.after-fork", "supervisor.before-started", "supervisor.before-ungroup", "supervisor.before-ended",
+		"supervisor.before-mkdir", "supervisor.before-ctl", "supervisor.before-group", "supervisor.before-spec",
+		"supervisor.before-lock", "supervisor.before-fork", "supervisor.after-fork", "supervisor.before-started",
+		"supervisor.before-ungroup", "supervisor.before-ended",
 	}
 	adoptPoints = []string{"supervisor.before-look", "supervisor.before-second-look"}
 	stopPoints  = []string{"supervisor.before-order", "supervisor.after-order"}
-	otherPoints = []string{"supervisor.before-group-kill", "supervisor.before-sweep-kill", "supervisor.after-forbid", "supervisor.before-remove"}
+	otherPoints = []string{"supervisor.before-group-kill", "supervisor.before-sweep-kill"}
+	// Before and after a claim that no shim may make any more.
+	forbidPoints = []string{"supervisor.before-forbid", "supervisor.after-forbid"}
+	cleanPoints  = []string{"supervisor.before-remove", "supervisor.before-remove-ctl"}
+	// Killed at in test/faults, by the whole agent alone: they want a stop that is under way, or a row that is gone.
+	wholePoints = []string{
+		"supervisor.before-orphan-kill", "shim.before-signal", "shim.before-escalate", "shim.before-sweep-kill",
+	}
 )
 
 func TestEachPointOfSpawnOnce(t *testing.T) {
@@ -127,20 +135,30 @@ func TestKilledBeforeTheSweepKills(t *testing.T) {
 	}
 }
 
-func TestKilledAfterAShimWasForbidden(t *testing.T) {
-	t.Parallel()
-	spec := fabricated(t, map[string]string{ctl.Lock: ""})
-	hold(t, spec)
-	if !once(t, "supervisor.after-forbid", "adopt", spec, nil) {
-		t.Fatal("was not killed")
-	}
-	f, err := hasty(t).Adopt(t.Context(), refOf(t, spec))
-	if err != nil || f.Kind != api.FoundUnborn {
-		t.Errorf("next start: %+v, %v", f, err)
+func TestKilledWhenAShimIsForbidden(t *testing.T) {
+	for _, point := range forbidPoints {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			spec := fabricated(t, map[string]string{ctl.Lock: ""})
+			hold(t, spec)
+			if !once(t, point, "adopt", spec, nil) {
+				t.Fatal("was not killed")
+			}
+			f, err := hasty(t).Adopt(t.Context(), refOf(t, spec))
+			if err != nil || f.Kind != api.FoundUnborn {
+				t.Errorf("next start: %+v, %v", f, err)
+			}
+		})
 	}
 }
 
 func TestKilledWhileCleaningUp(t *testing.T) {
+	for _, point := range cleanPoints {
+		t.Run(point, func(t *testing.T) { killedWhileCleaningUp(t, point) })
+	}
+}
+
+func killedWhileCleaningUp(t *testing.T, point string) {
 	spec := shell(t, "")
 	for _, name := range []string{"ctl/lock", "log/stdout.0", "work/deep/er/file"} {
 		path := filepath.Join(spec.Dir, name)
@@ -151,7 +169,10 @@ func TestKilledWhileCleaningUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !once(t, "supervisor.before-remove#2", "clean", spec, nil) {
+	if point == "supervisor.before-remove" {
+		point += "#2" // log/ is gone, work/ is not
+	}
+	if !once(t, point, "clean", spec, nil) {
 		t.Fatal("was not killed")
 	}
 	if _, err := os.Stat(filepath.Join(spec.Dir, ctl.Lock)); err != nil {
@@ -171,12 +192,19 @@ var shimPoints = []struct {
 }{
 	{"shim.before-shim", api.Outcome{Kind: api.NotStarted, Why: "its shim never claimed it"}, false},
 	{"shim.before-claim", api.Outcome{Kind: api.NotStarted, Why: "its shim never claimed it"}, false},
+	{"shim.before-claim-text", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, false},
+	{"shim.before-listen", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, false},
 	{"shim.before-spec", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, false},
 	{"shim.before-task", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, false},
 	{"shim.before-limits", api.Outcome{Kind: api.NotStarted, Why: "its process ended before it was the task's"}, false},
 	{"shim.before-start", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, true},
+	{"shim.before-polite", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, true},
+	{"shim.before-kill-group", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, true},
+	{"shim.before-drain", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, true},
+	{"shim.before-sync", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, true},
 	{"shim.before-exit", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, true},
 	{"shim.before-rename", api.Outcome{Kind: api.Lost, Why: api.WhyShim}, true},
+	{"shim.after-rename", api.Outcome{Kind: api.Exited, Code: 6}, true},
 	{"shim.before-end", api.Outcome{Kind: api.Exited, Code: 6}, true},
 }
 
@@ -215,7 +243,7 @@ func TestEachPointOfTheShimOnce(t *testing.T) {
 
 // A point that no test kills at proves nothing.
 func TestEveryPointIsTested(t *testing.T) {
-	tested := slices.Concat(spawnPoints, adoptPoints, stopPoints, otherPoints)
+	tested := slices.Concat(spawnPoints, adoptPoints, stopPoints, otherPoints, forbidPoints, cleanPoints, wholePoints)
 	for _, p := range shimPoints {
 		tested = append(tested, p.point)
 	}

@@ -65,6 +65,7 @@ func (s *Supervisor) fork(ctx context.Context, a *attempt, spec Spec) error {
 			return fmt.Errorf("make %s: %w", dir, err)
 		}
 	}
+	fault.Point("supervisor.before-ctl")
 	// ctl/ is made once: a second start of the same attempt ends here, whoever makes it.
 	if err := os.Mkdir(filepath.Join(spec.Dir, ctl.Dir), 0o700); errors.Is(err, fs.ErrExist) {
 		return ErrStarted

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"groom/api"
+	"groom/fault"
 )
 
 // Errors of a local directory.
@@ -116,6 +117,7 @@ func (d *Dir) probe() error {
 	if !bytes.Equal(got, want) {
 		return fmt.Errorf("read probe: got %q, wrote %q", got, want)
 	}
+	fault.Point("disk.before-unprobe")
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("remove probe: %w", err)
 	}
@@ -142,6 +144,7 @@ func (d *Dir) mark() error {
 		if len(entries) > 0 {
 			return fmt.Errorf("%s holds files and no mark: %w", d.Root, ErrForeign)
 		}
+		fault.Point("disk.before-mark")
 		if err := os.WriteFile(mark, []byte("made by groom; everything here may be removed by it\n"), 0o600); err != nil {
 			return fmt.Errorf("mark local directory: %w", err)
 		}

@@ -33,6 +33,7 @@ func WriteFile(path string, data []byte) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return fmt.Errorf("rename file: %w", err)
 	}
+	fault.Point("home.after-rename")
 	return SyncDir(filepath.Dir(path))
 }
 

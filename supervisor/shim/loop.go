@@ -97,6 +97,7 @@ func (s *shim) advance() bool {
 	case sweeping:
 		return s.sweep()
 	case draining:
+		point("shim.before-drain")
 		// Every writer is dead, so what they wrote fits the pipe. The bound holds against a stranger that was
 		// handed the pipe and goes on writing.
 		s.out.pump(s.buf[:], pipeSize(int(s.out.pipe)))
@@ -130,6 +131,7 @@ func (s *shim) killGroup() {
 	if s.phase != sweeping {
 		return
 	}
+	point("shim.before-kill-group")
 	_ = syscall.Kill(-s.pid, syscall.SIGKILL)
 	if s.spec.group != "" {
 		// All that is in its control group at once, against which nothing can fork.
@@ -182,6 +184,7 @@ func (s *shim) sweep() bool {
 		if fd < 0 {
 			return
 		}
+		point("shim.before-sweep-kill")
 		pidfdKill(fd)
 		if s.child < 0 {
 			s.child = fd

@@ -78,6 +78,7 @@ func (o *orders) move(pid int) {
 	}
 	if o.due() {
 		o.escalated = true
+		point("shim.before-escalate")
 		o.send(pid, syscall.SIGKILL, o.current+1)
 	}
 }
@@ -114,6 +115,7 @@ func (o *orders) send(pid int, sig syscall.Signal, by int) {
 }
 
 func signal(group int, sig syscall.Signal) {
+	point("shim.before-signal")
 	_ = syscall.Kill(-group, sig)
 	if sig != syscall.SIGKILL {
 		_ = syscall.Kill(-group, syscall.SIGCONT) // a stopped process could not answer

@@ -66,6 +66,7 @@ func put(name string, b []byte, sync bool) error {
 	}
 	err = writeAll(fd, b)
 	if err == nil && sync {
+		point("shim.before-sync")
 		err = syscall.Fsync(fd)
 	}
 	if e := syscall.Close(fd); err == nil {
@@ -83,6 +84,7 @@ func put(name string, b []byte, sync bool) error {
 	if !sync {
 		return nil
 	}
+	point("shim.after-rename")
 	dir, err := syscall.Open("ctl", syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return err

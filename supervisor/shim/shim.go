@@ -93,6 +93,7 @@ func run(dir string) {
 	if err != nil {
 		syscall.Exit(endNoClaim)
 	}
+	point("shim.before-claim-text")
 	_, _ = syscall.Write(fd, []byte("v=1\n"))
 	_ = syscall.Close(fd)
 	// Killed from here on until the exit record stands: the attempt may have run. Its code is lost.
@@ -111,6 +112,7 @@ func (s *shim) birth() {
 		s.fail("spec", err, "ctl/spec")
 		return
 	}
+	point("shim.before-listen")
 	// The socket stands before the task, so that a stop given early waits in its queue.
 	if s.listen, err = listen(); err != nil {
 		s.fail("listen", err, "ctl/sock")
@@ -130,6 +132,7 @@ func (s *shim) birth() {
 	s.rec = appendInt(s.rec, "at", s.started)
 	s.rec = append(s.rec, s.unenforced...)
 	_ = put("ctl/start", s.rec, false) // when the disk is full the socket tells the same now, the exit record later
+	point("shim.before-polite")
 	// After the fork, since ignored signals are inherited. SIGXFSZ is what a limit of file sizes sends: a log that may
 	// not grow is a full disk like another.
 	for _, sig := range []syscall.Signal{
@@ -156,11 +159,22 @@ func (s *shim) fail(step string, err error, what string) {
 	s.phase = recording
 }
 
+// point dies when it is the one that is armed: in every shim, or with "#2" after it in that of a second attempt only.
 func point(name string) {
-	if armed, ok := syscall.Getenv(EnvFault); ok && armed == name {
+	if armed, ok := syscall.Getenv(EnvFault); ok && (armed == name || armedFor(armed, name)) {
 		_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 		for {
 			_ = syscall.Pause()
 		}
 	}
+}
+
+func armedFor(armed, name string) bool {
+	n := len(name)
+	if len(armed) < n+2 || armed[:n] != name || armed[n] != '#' {
+		return false
+	}
+	dir, _ := syscall.Getenv(Env)
+	at := len(dir) - (len(armed) - n)
+	return at >= 0 && dir[at] == '_' && dir[at+1:] == armed[n+1:]
 }
