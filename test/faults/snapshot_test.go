@@ -1,0 +1,95 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"groom/clock"
+	"groom/fault"
+	"groom/fsm"
+	"groom/journal"
+)
+
+// snapshotAfter is how many entries the journal has to have before it takes a snapshot, with some to spare.
+const snapshotAfter = 8300
+
+// lengthen writes so many entries that change nothing into the groom's journal: decisions for rows that have moved on.
+func lengthen(w *world) error {
+	state := fsm.NewState()
+	j, err := journal.Open(context.Background(), journal.Options{
+		Dir: filepath.Join(w.data, "groom"), Machine: fsm.NewMachine(state, nil), Build: "first",
+	})
+	if err != nil {
+		return err
+	}
+	self := state.Me()
+	o := fsm.Booted{ID: self.ID, Name: self.Name + "!", BootID: self.BootID, PIDNS: self.PIDNS, Build: self.Build, MaxTasks: self.MaxTasks}
+	dec, err := fsm.Decide(state, o, clock.Now(), 1)
+	if err != nil {
+		return err
+	}
+	body, err := fsm.Record(o, dec, clock.Now(), 1)
+	if err != nil {
+		return err
+	}
+	var all sync.WaitGroup
+	errs := make(chan error, 64)
+	for range cap(errs) {
+		all.Go(func() {
+			for range snapshotAfter / cap(errs) {
+				if _, err := j.Propose(context.Background(), journal.Record{Kind: o.Kind(), Version: 1, Body: body}); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	close(errs)
+	for err := range errs {
+		return fmt.Errorf("lengthen the journal: %w", err)
+	}
+	return j.Close()
+}
+
+// A snapshot is taken of itself some 20 to 40 seconds after a start that finds a long log, so this takes its time.
+func TestKilledAroundASnapshot(t *testing.T) {
+	for _, point := range []string{"journal.before-snapshot", "journal.after-snapshot"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			w, sc := newWorld(t), scenarios["adopted"]
+			w.spec = waits(w)
+			if err := w.leave(); err != nil {
+				t.Fatal(err)
+			}
+			if err := lengthen(w); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 2 {
+				a, err := w.live(nil, fault.Env+"="+point)
+				if err != nil {
+					t.Fatal(err)
+				}
+				<-a.done
+				snaps, err := filepath.Glob(filepath.Join(w.data, "groom", "snapshots", "*[0-9]")) // without those under way
+				if err != nil || !a.killed() {
+					t.Fatalf("life %d: killed %v, %v", i, a.killed(), err)
+				}
+				if taken := point == "journal.after-snapshot"; taken != (len(snaps) > 0) {
+					t.Errorf("life %d left %v", i, snaps)
+				} else if taken {
+					break // the next start has its snapshot, and takes no second one
+				}
+			}
+			if err := w.finish(sc); err != nil {
+				t.Error(err)
+			}
+			for _, v := range w.sum {
+				t.Error(v)
+			}
+		})
+	}
+}
