@@ -12,7 +12,7 @@ export CGO_ENABLED = 0
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: help build run test race lint e2e bench clean
+.PHONY: help build run test race lint e2e sweep bench clean
 
 help: ## what there is
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ race: test ## the same: the race detector is always on
 
 e2e: ## only the end-to-end tests
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m -v ./test/e2e
+
+sweep: ## kill the groom and its shims before each of their system calls that leave something; 1,000 kills, minutes
+	$(GO) test -count=1 -timeout 60m -parallel 4 -run 'TestSweep$$' ./test/faults -sweep.all
 
 lint: ## vet, staticcheck, gofumpt
 	$(GO) vet ./...

@@ -36,6 +36,7 @@ func build(m *testing.M) int {
 	for _, args := range [][]string{
 		{"build", "-trimpath", "-ldflags", "-X main.build=first", "-o", dir + "/groom", "../.."},
 		{"build", "-trimpath", "-o", dir + "/pi", "../../examples/pi"},
+		{"build", "-trimpath", "-o", dir + "/cut", "./cut"},
 	} {
 		cmd := exec.Command("go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -154,16 +155,6 @@ func (a *agent) ready() error {
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
-}
-
-// groom runs a verb of the command line against the agent.
-func (a *agent) groom(args ...string) string {
-	cmd := exec.Command(filepath.Join(bin, "groom"), append(args, "--data", a.data)...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Sprintf("%v: %s", err, out)
-	}
-	return string(out)
 }
 
 // submit hands the job in under one request id, so that it is one job however often it is handed in.

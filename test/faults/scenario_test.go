@@ -43,7 +43,9 @@ var scenarios = map[string]scenario{
 	// A task that ends politely when it is told to, and leaves a process behind that did not hear it.
 	"stopped": {
 		spec: func(w *world) api.JobSpec {
-			return w.script(`trap 'say end 5; exit 5' TERM; setsid sleep 600 & say start; while :; do wait; done`)
+			s := w.script(`trap 'say end 5; exit 5' TERM; setsid sleep 600 & say start; while :; do wait; done`)
+			s.Stop.Grace = api.Duration(400 * time.Millisecond)
+			return s
 		},
 		step: stop,
 	},

@@ -173,7 +173,7 @@ func (w *world) check(a *agent) {
 	}
 	marked := w.marked()
 	living, failures := 0, 0
-	for _, at := range d.Attempts {
+	for i, at := range d.Attempts {
 		words := marked[string(at.ID)]
 		delete(marked, string(at.ID))
 		w.checkAttempt(at, words)
@@ -183,9 +183,9 @@ func (w *world) check(a *agent) {
 		if at.Counted {
 			failures++
 		}
-		// What ends for a stop is not held against the task.
-		stopped := d.State == api.TaskStopping || d.State == api.TaskStopped
-		if at.Counted != (at.Outcome != nil && at.Outcome.Counted() && !stopped) {
+		// What ends for a stop is not held against the task, whatever became of it.
+		stopped := d.State == api.TaskStopped && i == len(d.Attempts)-1
+		if counts := at.Outcome != nil && at.Outcome.Counted(); at.Counted != counts && !(stopped && !at.Counted) {
 			w.violate("%s: counted is %v, outcome %v", at.ID, at.Counted, at.Outcome)
 		}
 	}
