@@ -166,13 +166,16 @@ func Open(ctx context.Context, o Options) (*Journal, error) {
 		return nil, errors.Join(err, j.Close())
 	}
 	j.guard.found.Store(nil)
-	j.space.opening.Store(false)
 	j.replayed, j.took = j.fsm.replayed(), time.Since(start)
 	j.running.Go(j.checkpoints)
 	j.witness()
 	warnOfFatal(o)
 	return j, nil
 }
+
+// Started says that whoever opened the journal has recorded what belongs to its start: from here on the last of the
+// reserve is kept for the next one. A start that was killed before may use it up; the next waits for space then.
+func (j *Journal) Started() { j.space.opening.Store(false) }
 
 // start hands the log to Raft and waits until all of it is applied.
 func (j *Journal) start(ctx context.Context) error {

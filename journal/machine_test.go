@@ -160,6 +160,7 @@ func (f *fixture) open() (*Journal, *tables) {
 	if err != nil {
 		f.t.Fatalf("open: %v", err)
 	}
+	j.Started()
 	return j, m
 }
 

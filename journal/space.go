@@ -26,7 +26,7 @@ type space struct {
 	pause   time.Duration
 	log     *slog.Logger
 	closing chan struct{}
-	opening atomic.Bool // the last sixteenth may be used
+	opening atomic.Bool // the last sixteenth may be used: up to Started
 	stalled atomic.Bool // a write is waiting
 
 	mu      sync.Mutex

@@ -70,6 +70,41 @@ func (a *ailing) SetUint64(k []byte, v uint64) error {
 
 var diskFull = &fs.PathError{Op: "write", Path: "raft.db", Err: syscall.ENOSPC}
 
+// What a start has to record may use the last of the reserve; what comes after it may not.
+func TestLastOfTheReserveIsForTheStart(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		started bool
+		left    int64 // sixteenths
+	}{
+		{"a start that is not over", false, 0},
+		{"a start that is over", true, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			a := newAiling(f)
+			j, _, err := f.try()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.started {
+				j.Started()
+			}
+			a.fail(diskFull)
+			flying := j.Go(putRecord("late", 1))
+			<-a.tried
+			<-a.tried // once more, after the reserve was released
+			if got, want := f.reserved(), c.left*f.o.reserve/16; got != want {
+				t.Errorf("%d bytes are reserved, want %d", got, want)
+			}
+			a.heal()
+			if _, err := flying.Wait(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 func TestFullDiskStallsAndRecovers(t *testing.T) {
 	for _, full := range []error{
 		diskFull, &fs.PathError{Op: "write", Path: "raft.db", Err: syscall.EDQUOT}, berrors.ErrMaxSizeReached,

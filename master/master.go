@@ -151,6 +151,7 @@ func (m *Master) recoverTables(ctx context.Context) error {
 	if _, err := m.observe(ctx, booted); err != nil {
 		return fmt.Errorf("record start: %w", err)
 	}
+	m.journal.Started()
 	m.machine.View(func() {
 		for id := range m.state.Grooms.All() {
 			m.grooms.expect(id) // it has a whole lease to be heard of, since this process did not listen before

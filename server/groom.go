@@ -145,6 +145,7 @@ func Open(ctx context.Context, o Options) (_ *Groom, err error) {
 	}
 	// 5. What nothing owns is removed, only after adoption said what is owned.
 	g.sweep()
+	g.journal.Started()
 	// 6. The world may change the tables from here on.
 	if err := g.serveWorker(); err != nil {
 		return nil, err
