@@ -12,10 +12,10 @@ export CGO_ENABLED = 0
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: help build run test race lint e2e sweep bench clean
+.PHONY: help build run test race lint e2e torture teeth sweep bench bench-peers soak clean
 
 help: ## what there is
-	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/groom and its examples
 	@mkdir -p $(BIN)
@@ -45,6 +45,9 @@ lint: ## vet, staticcheck, gofumpt
 
 bench: build ## the figures, each as a ratio in one run
 	$(GO) run ./test/bench
+
+bench-peers: ## install supervisord and s6, which make bench measures beside groom when they are there
+	apt-get install -y --no-install-recommends supervisor s6
 
 clean: ## remove what was built
 	rm -rf $(BIN) $(BUILD)

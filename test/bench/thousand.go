@@ -1,0 +1,3 @@
+package main
+
+func thousandRows(bin, dir string) ([]row, error) { return nil, nil }
