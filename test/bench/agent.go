@@ -18,6 +18,7 @@ import (
 // agent is a groom with a master of its own, started from the built binary.
 type agent struct {
 	bin, data, spec string
+	of              string // data directory of its master
 	tasks           int
 	masters         []string // flags that name masters in other processes
 	call            *call
@@ -33,6 +34,7 @@ func newAgent(bin, dir string, tasks int, c *call) (*agent, error) {
 		return nil, err
 	}
 	a := &agent{bin: bin, data: filepath.Join(dir, "agent"), spec: filepath.Join(dir, "crowd.yaml"), tasks: tasks, call: c}
+	a.of = a.data
 	if err := os.MkdirAll(a.data, 0o700); err != nil {
 		return nil, err
 	}
@@ -45,11 +47,14 @@ func (a *agent) name() string { return "groom" }
 func (a *agent) version() string { return "of this tree" }
 
 func (a *agent) up() error {
-	args := []string{
-		"agent", "--data", a.data, "--max-tasks", strconv.Itoa(a.tasks),
-		"--web-addr", "127.0.0.1:0", "--worker-addr", "127.0.0.1:0", "--report-addr", "127.0.0.1:0",
-	}
-	a.cmd = exec.Command(filepath.Join(a.bin, "groom"), append(args, a.masters...)...)
+	return a.run("agent", append([]string{
+		"--max-tasks", strconv.Itoa(a.tasks), "--web-addr", "127.0.0.1:0", "--worker-addr", "127.0.0.1:0", "--report-addr", "127.0.0.1:0",
+	}, a.masters...)...)
+}
+
+// run starts a process of groom that stays, and waits until it is ready.
+func (a *agent) run(verb string, args ...string) error {
+	a.cmd = exec.Command(filepath.Join(a.bin, "groom"), append([]string{verb, "--data", a.data}, args...)...)
 	log, err := os.Create(a.data + ".log")
 	if err != nil {
 		return err
@@ -59,7 +64,7 @@ func (a *agent) up() error {
 	if err := a.cmd.Start(); err != nil {
 		return err
 	}
-	return await("agent is ready", func() bool {
+	return await(verb+" is ready", func() bool {
 		resp, err := http.Get(a.url("/readyz"))
 		if err != nil {
 			return false
@@ -135,12 +140,15 @@ func (a *agent) down() error {
 	return a.call.dismiss()
 }
 
-func (a *agent) url(path string) string {
+func (a *agent) url(path string) string { return "http://" + a.addrs()["web"] + path }
+
+// addrs is where the process listens, as it keeps it in its data directory.
+func (a *agent) addrs() map[string]string {
 	addrs := map[string]string{}
 	if b, err := os.ReadFile(filepath.Join(a.data, "addrs")); err == nil {
 		_ = json.Unmarshal(b, &addrs) // half a file is read again
 	}
-	return "http://" + addrs["web"] + path
+	return addrs
 }
 
 func (a *agent) get(path string, v any) error {
@@ -158,7 +166,7 @@ func (a *agent) get(path string, v any) error {
 }
 
 func (a *agent) groom(args ...string) (string, error) {
-	out, err := exec.Command(filepath.Join(a.bin, "groom"), append(args, "--data", a.data)...).CombinedOutput()
+	out, err := exec.Command(filepath.Join(a.bin, "groom"), append(args, "--data", a.of)...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("groom %s: %w: %s", strings.Join(args, " "), err, out)
 	}
