@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 )
 
@@ -45,6 +44,7 @@ type row[R any] struct {
 type Table[R any] struct {
 	name string
 	rows map[string]row[R]
+	keys []string // of rows, sorted: rows come and go more rarely than they change, and are walked after every change
 	// window bounds a table of things seen: beyond it the row changed longest ago leaves. 0 keeps all.
 	window int
 	order  []string // of a windowed table: keys, oldest first
@@ -75,7 +75,7 @@ func (t *Table[R]) Len() int { return len(t.rows) }
 // All yields every row in the order of the keys.
 func (t *Table[R]) All() iter.Seq2[string, R] {
 	return func(yield func(string, R) bool) {
-		for _, key := range slices.Sorted(maps.Keys(t.rows)) {
+		for _, key := range t.keys {
 			if !yield(key, t.rows[key].value) {
 				return
 			}
@@ -86,7 +86,8 @@ func (t *Table[R]) All() iter.Seq2[string, R] {
 // ByIndex yields every row in the order of their newest changes.
 func (t *Table[R]) ByIndex() iter.Seq2[string, R] {
 	return func(yield func(string, R) bool) {
-		keys := slices.SortedFunc(maps.Keys(t.rows), func(a, b string) int {
+		keys := slices.Clone(t.keys)
+		slices.SortFunc(keys, func(a, b string) int {
 			if x, y := t.rows[a].index, t.rows[b].index; x != y {
 				return compare(x, y)
 			}
@@ -133,12 +134,20 @@ func (t *Table[R]) plan(c Change) (decoded, error) {
 }
 
 func (t *Table[R]) set(key string, r row[R], d *Digest) {
-	t.remove(key, d)
 	r.sum = sum(t.name, key, r.rev, r.raw)
+	if old, ok := t.rows[key]; ok {
+		d.toggle(old.sum)
+	} else {
+		at, _ := slices.BinarySearch(t.keys, key)
+		t.keys = slices.Insert(t.keys, at, key)
+	}
 	t.rows[key] = r
 	d.toggle(r.sum)
 	if t.window == 0 {
 		return
+	}
+	if i := slices.Index(t.order, key); i >= 0 {
+		t.order = slices.Delete(t.order, i, i+1)
 	}
 	t.order = append(t.order, key)
 	for len(t.rows) > t.window {
@@ -153,6 +162,9 @@ func (t *Table[R]) remove(key string, d *Digest) {
 	}
 	d.toggle(old.sum)
 	delete(t.rows, key)
+	if at, ok := slices.BinarySearch(t.keys, key); ok {
+		t.keys = slices.Delete(t.keys, at, at+1)
+	}
 	if i := slices.Index(t.order, key); i >= 0 {
 		t.order = slices.Delete(t.order, i, i+1)
 	}
@@ -162,14 +174,14 @@ func (t *Table[R]) rev(key string) uint64 { return t.rows[key].rev }
 
 func (t *Table[R]) clear() {
 	clear(t.rows)
-	t.order = nil
+	t.keys, t.order = nil, nil
 }
 
 // frozen yields the rows as a snapshot writes them. A windowed table keeps its order by index.
 func (t *Table[R]) frozen(yield func(frozenRow) bool) {
-	keys := slices.Sorted(maps.Keys(t.rows))
+	keys := t.keys
 	if t.window > 0 {
-		keys = slices.Clone(t.order)
+		keys = t.order
 	}
 	for _, key := range keys {
 		r := t.rows[key]
