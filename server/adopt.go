@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -148,8 +149,25 @@ func endOf(x *supervisor.Exit) fsm.End {
 	}
 }
 
-// followProcesses records what happens to processes, in the order in which it happened to each.
+// lanes is how many processes are followed at the same time, so that the journal commits their entries together.
+const lanes = 16
+
+// followProcesses records what happens to processes, in the order in which it happened to each: what is told of one
+// attempt takes one lane. What is in a lane when the groom ends is found by the next start, like all that is told later.
 func (g *Groom) followProcesses(ctx context.Context) {
+	var following sync.WaitGroup
+	defer following.Wait()
+	var lane [lanes]chan supervisor.Event
+	for i := range lane {
+		lane[i] = make(chan supervisor.Event, 8)
+		defer close(lane[i])
+		following.Go(func() {
+			for e := range lane[i] {
+				g.process(ctx, e)
+			}
+		})
+	}
+	seed := maphash.MakeSeed()
 	for {
 		select {
 		case <-ctx.Done():
@@ -158,7 +176,11 @@ func (g *Groom) followProcesses(ctx context.Context) {
 			if !ok {
 				return
 			}
-			g.process(ctx, e)
+			select {
+			case lane[maphash.String(seed, string(e.ID))%lanes] <- e:
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
 }
