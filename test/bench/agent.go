@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -110,14 +111,13 @@ func (a *agent) again() error {
 	if err := a.get("/recoveries", &reports); err != nil {
 		return err
 	}
-	adopted := reports[0].Omitted[api.FoundAlive]
+	found := map[api.Finding]int{}
+	maps.Copy(found, reports[0].Omitted)
 	for _, r := range reports[0].Found {
-		if r.Finding == api.FoundAlive {
-			adopted++
-		}
+		found[r.Finding]++
 	}
-	if adopted != a.tasks {
-		return fmt.Errorf("%d of %d tasks adopted", adopted, a.tasks)
+	if found[api.FoundAlive] != a.tasks {
+		return fmt.Errorf("of %d tasks: %v", a.tasks, found)
 	}
 	return nil
 }

@@ -51,7 +51,6 @@ func run(parts []part, dir, only string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
 	var rows []row
 	for _, p := range parts {
 		if only != "" && only != p.name {
@@ -67,7 +66,10 @@ func run(parts []part, dir, only string) error {
 		}
 		rows = append(rows, more...)
 	}
-	return print(rows)
+	if err := print(rows); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir) // what failed is left to be looked at
 }
 
 func print(rows []row) error {
