@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,26 +14,18 @@ import (
 func TestMetrics(t *testing.T) {
 	a := start(t, t.TempDir(), agentArgs()...)
 	a.awaitTasks(a.submit(write(t, "job.yaml", threeSleepers)), api.TaskRunning)
-	resp, err := http.Get("http://" + a.addr() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := a.metrics()
 	for _, want := range []string{
 		`groom_tasks\{state="running"\} 3`, `groom_attempts\{state="running"\} 3`, `groom_restarts 0`, `groom_heartbeats_total [1-9]`,
 		`groom_journal_index\{of="groom"\} [1-9]`, `groom_journal_commit_seconds_count\{of="groom"\} [1-9]`,
 		`groom_recovery_seconds 0\.`, `groom_incarnation 1`, `raft_`, `process_resident_memory_bytes `,
 	} {
-		if !regexp.MustCompile(`(?m)^` + want).Match(b) {
+		if !regexp.MustCompile(`(?m)^` + want).MatchString(text) {
 			t.Errorf("no series %s", want)
 		}
 	}
 	if t.Failed() {
-		t.Logf("%s", b)
+		t.Log(text)
 	}
 }
 

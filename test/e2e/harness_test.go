@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -192,6 +193,21 @@ func (a *agent) get(path string, v any) {
 	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
 		a.t.Fatalf("%s: %v", path, err)
 	}
+}
+
+// metrics is what a collector of metrics is told.
+func (a *agent) metrics() string {
+	a.t.Helper()
+	resp, err := http.Get("http://" + a.addr() + "/metrics")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return string(b)
 }
 
 // submit hands in a job file and returns its id.
