@@ -40,7 +40,7 @@ var (
 		if err := os.Chmod(dir, 0o755); err != nil { // tests run them as other users
 			return err
 		}
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir, "./testdata/agent", "./testdata/once")
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir, "./testdata/agent", "./testdata/hung", "./testdata/once")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build: %w: %s", err, out)

@@ -1,0 +1,15 @@
+// Command hung says that it is there, and then does nothing for ever.
+package main
+
+import (
+	"os"
+	"time"
+)
+
+func main() {
+	_ = os.WriteFile("ready", []byte("ready\n"), 0o600)
+	waitForWhatNeverComes()
+}
+
+//go:noinline
+func waitForWhatNeverComes() { time.Sleep(1 << 62) }
