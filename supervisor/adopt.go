@@ -83,7 +83,8 @@ func (s *Supervisor) look(ctx context.Context, a *attempt) (Finding, error) {
 			} else if ours {
 				// Killed here: the next start finds this claim, and comes to the same end.
 				fault.Point("supervisor.after-forbid")
-				return unborn("its shim did not come to life, and was forbidden to"), nil
+				return unborn("its lock is held, and its shim did not say who it is in time; it may not start anything any more",
+					"its shim did not come to life, and was forbidden to"), nil
 			}
 			return s.usurped(ctx, a.Ref, "its lock is held, and ctl/shim is missing")
 		case stranger.IsZero():
@@ -99,10 +100,12 @@ func (s *Supervisor) look(ctx context.Context, a *attempt) (Finding, error) {
 
 func (s *Supervisor) alive(a *attempt, shim *process) Finding {
 	a.shim = shim
-	f := Finding{Kind: api.FoundAlive, ShimPid: shim.pid, Words: "its shim lives; watched again"}
+	f := Finding{Kind: api.FoundAlive, ShimPid: shim.pid, Words: fmt.Sprintf("its lock is held by its shim, process %d: watched again", shim.pid)}
 	if r, err := ctl.Read(a.Dir, ctl.Start); err == nil {
 		a.started, a.Ran = true, true
 		f.Pid, f.Unenforced = int(r.Int("pid")), unenforced(a.Dir)
+	} else {
+		f.Words += ", which has not said that its task runs"
 	}
 	return f
 }
@@ -118,7 +121,7 @@ func (s *Supervisor) usurped(ctx context.Context, ref Ref, why string) (Finding,
 	e := lost(ref, api.WhyShim)
 	e.Unproven = !swept.proven
 	e.Words += "; " + why + swept.words()
-	return Finding{Kind: api.FoundLost, Exit: e, Words: e.Words}, nil
+	return Finding{Kind: api.FoundLost, Exit: e, Words: why + ", and it is not touched: " + e.Words}, nil
 }
 
 // vanished is an attempt of another boot, or of another pid namespace of this one.
@@ -129,25 +132,29 @@ func (s *Supervisor) vanished(ctx context.Context, ref Ref, sameBoot bool) (Find
 	}
 	// No pid of there means anything here, but a control group is the same from everywhere.
 	if g := s.groupOf(ref); g.Unified != "" {
-		if err := g.End(ctx, killWait); err == nil {
-			f.Exit.Unproven = false
-			f.Words += "; its processes were killed through their control group"
+		words := "; its processes were killed through their control group"
+		if err := g.End(ctx, killWait); err != nil {
+			words = "; not proven that none is left: " + err.Error()
 		} else {
-			f.Words += "; not proven that none is left: " + err.Error()
+			f.Exit.Unproven = false
 		}
-		f.Exit.Words = f.Words
+		f.Words, f.Exit.Words = f.Words+words, f.Exit.Words+words
 	}
 	return f, nil
 }
 
 // elsewhere says what is known of such an attempt, and changes nothing.
 func elsewhere(ref Ref, sameBoot bool) (Finding, error) {
+	what := "the host was restarted since"
+	if sameBoot {
+		what = "it was started in another pid namespace"
+	}
 	e, flaw, err := readExit(ref)
 	if err != nil {
 		return Finding{}, err
 	}
 	if e != nil {
-		return Finding{Kind: found(e), Exit: e, Words: e.Words}, nil
+		return Finding{Kind: found(e), Exit: e, Words: what + ", and its shim left an exit record: " + e.Words}, nil
 	}
 	// The claim is not synced, so that there is none does not prove that nothing ran.
 	e = lost(ref, api.WhyReboot)
@@ -161,7 +168,7 @@ func elsewhere(ref Ref, sameBoot bool) (Finding, error) {
 		}
 	}
 	e.Words += flaw
-	return Finding{Kind: api.FoundLost, Exit: e, Words: e.Words}, nil
+	return Finding{Kind: api.FoundLost, Exit: e, Words: what + ", and no exit record can be believed: " + e.Words}, nil
 }
 
 // lost is what is known of an attempt that left no exit record.

@@ -16,10 +16,12 @@ import (
 
 const hungJava = `public class Hung {
 	public static void main(String[] args) throws Exception {
-		java.nio.file.Files.writeString(java.nio.file.Path.of("ready"), "ready\n");
 		waitForWhatNeverComes();
 	}
-	static void waitForWhatNeverComes() throws Exception { Thread.sleep(Long.MAX_VALUE); }
+	static void waitForWhatNeverComes() throws Exception {
+		java.nio.file.Files.writeString(java.nio.file.Path.of("ready"), "ready\n");
+		Thread.sleep(Long.MAX_VALUE);
+	}
 }
 `
 

@@ -136,8 +136,7 @@ func TestLostShimIsProvenByTheGroup(t *testing.T) {
 			if c.then != nil {
 				c.then(t, s, spec)
 			}
-			kill(t, e.ShimPid, unix.SIGKILL)
-			until(t, "the end of the shim", func() bool { return !alive(e.ShimPid) })
+			killWhole(t, e.ShimPid)
 			var x *Exit
 			if c.then == nil {
 				x = wantEnded(t, s)
@@ -161,6 +160,21 @@ func TestLostShimIsProvenByTheGroup(t *testing.T) {
 	}
 }
 
+// killWhole kills a process and waits until the last of its threads has gone, which may hold its files longer than the
+// first.
+func killWhole(t *testing.T, pid int) {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	kill(t, pid, unix.SIGKILL)
+	if !pidfdWait(fd, eventually) {
+		t.Fatalf("process %d does not end", pid)
+	}
+}
+
 // successor is the next start of the same groom.
 func successor(t *testing.T, s *Supervisor) *Supervisor {
 	t.Helper()
@@ -175,7 +189,7 @@ func TestKilledWhileAGroupIsEnded(t *testing.T) {
 	start(t, s, spec)
 	e := wantStarted(t, s)
 	written(t, spec, "leader")
-	groom := strings.TrimPrefix(filepath.Base(filepath.Dir(s.groups.Of(string(spec.ID)).Unified)), "groom-")
+	groom := groomOf(s)
 	_ = s.Close()
 	kill(t, e.ShimPid, unix.SIGKILL)
 	waitFree(t, spec)

@@ -72,7 +72,7 @@ func peek(ref Ref) (Finding, error) {
 		return Finding{}, err
 	case seen == shimLives:
 		defer shim.close()
-		f := Finding{Kind: api.FoundAlive, ShimPid: shim.pid, Words: "its shim lives"}
+		f := Finding{Kind: api.FoundAlive, ShimPid: shim.pid, Words: fmt.Sprintf("its lock is held by its shim, process %d", shim.pid)}
 		if r, err := ctl.Read(ref.Dir, ctl.Start); err == nil {
 			f.Pid = int(r.Int("pid"))
 		}
@@ -82,12 +82,16 @@ func peek(ref Ref) (Finding, error) {
 	case seen == usurper:
 		return Finding{Kind: api.FoundUnknown, Words: "its lock is held, and not by the process that ctl/shim names"}, nil
 	}
+	what := "its lock is free"
+	if ok, err := ctl.Has(ref.Dir, ctl.Lock); err == nil && !ok {
+		what = absent(ref.Dir)
+	}
 	e, flaw, err := readExit(ref)
 	if err != nil {
 		return Finding{}, err
 	}
 	if e != nil {
-		return Finding{Kind: found(e), Exit: e, Words: e.Words}, nil
+		return Finding{Kind: found(e), Exit: e, Words: what + ", and its shim left an exit record: " + e.Words}, nil
 	}
 	claimed, err := ctl.Claimed(ref.Dir)
 	if err != nil {
@@ -110,16 +114,35 @@ func peek(ref Ref) (Finding, error) {
 	if unread != "" && !grouped {
 		words += "; not proven that none is left: " + unread
 	}
-	return judge(ref, claimed, flaw, len(left) > 0, unread != "" && !grouped, words), nil
+	return judge(ref, what, claimed, flaw, len(left) > 0, unread != "" && !grouped, words), nil
 }
 
-// judge says what became of an attempt that left no exit record: left says that something of it still ran.
-func judge(ref Ref, claimed bool, flaw string, left, unproven bool, words string) Finding {
-	if !claimed && !ref.Ran && flaw == "" && !left {
-		return unborn("its shim never claimed it")
+// absent says what is missing of an attempt without a lock: it was not made yet when the groom was killed, or it was
+// taken away from under the attempt.
+func absent(dir string) string {
+	if ok, err := ctl.Has(dir, "."); err == nil && !ok {
+		return "its directory is not there"
+	}
+	return "its lock is not there"
+}
+
+// judge says what became of an attempt that left no exit record: what is seen of its lock, left says that something of
+// it still ran.
+func judge(ref Ref, what string, claimed bool, flaw string, left, unproven bool, words string) Finding {
+	switch {
+	case !claimed && !ref.Ran && flaw == "" && !left:
+		return unborn(what+", and no shim ever claimed it", "its shim never claimed it")
+	case claimed:
+		what += ", a shim had claimed it, and no exit record can be believed"
+	case ref.Ran:
+		what += ", its process had been seen, and no exit record can be believed"
+	case left:
+		what += ", no claim of a shim is there, and yet something of it lived"
+	default:
+		what += ", no claim of a shim is there, and yet there is an exit record"
 	}
 	e := lost(ref, api.WhyShim)
 	e.Unproven = unproven
 	e.Words += flaw + words
-	return Finding{Kind: api.FoundLost, Exit: e, Words: e.Words}
+	return Finding{Kind: api.FoundLost, Exit: e, Words: what + ": " + e.Words}
 }

@@ -100,10 +100,12 @@ func (s *Supervisor) started(a *attempt, r ctl.Record) {
 // settle decides what became of an attempt whose shim has gone: once the lock is free, from files alone.
 func (s *Supervisor) settle(ctx context.Context, ref Ref) (Finding, error) {
 	d := firstPause
+	what := "its lock is free"
 	for {
 		held, err := ctl.Held(ref.Dir)
 		if errors.Is(err, fs.ErrNotExist) {
-			break // the directory was taken away from under the attempt
+			what = absent(ref.Dir)
+			break
 		}
 		if err != nil {
 			return Finding{}, err
@@ -124,7 +126,7 @@ func (s *Supervisor) settle(ctx context.Context, ref Ref) (Finding, error) {
 		// Killed before the group is removed, or halfway: the record stands, and the next start removes the rest.
 		fault.Point("supervisor.before-ungroup")
 		s.endGroup(ctx, ref)
-		return Finding{Kind: found(e), Exit: e, Words: e.Words}, nil
+		return Finding{Kind: found(e), Exit: e, Words: what + ", and its shim left an exit record: " + e.Words}, nil
 	}
 	claimed, err := ctl.Claimed(ref.Dir)
 	if err != nil {
@@ -134,7 +136,7 @@ func (s *Supervisor) settle(ctx context.Context, ref Ref) (Finding, error) {
 	if err := ctx.Err(); err != nil {
 		return Finding{}, err // the sweep was cut short, and that decides nothing
 	}
-	return judge(ref, claimed, flaw, swept.any, swept.unproven, swept.words()), nil
+	return judge(ref, what, claimed, flaw, swept.any, swept.unproven, swept.words()), nil
 }
 
 // readExit reads the exit record. Without one that can be believed the exit is nil, and a flaw says what stands there
@@ -163,8 +165,8 @@ func found(e *Exit) api.Finding {
 	return api.FoundEnded
 }
 
-func unborn(why string) Finding {
+func unborn(what, why string) Finding {
 	e := &Exit{Outcome: api.Outcome{Kind: api.NotStarted, Why: why}, Status: -1}
 	e.Words = e.Outcome.String()
-	return Finding{Kind: api.FoundUnborn, Exit: e, Words: e.Words}
+	return Finding{Kind: api.FoundUnborn, Exit: e, Words: what + ": not started; it may be tried again"}
 }

@@ -218,6 +218,9 @@ func (p *Parent) Leftovers() []string {
 	return names
 }
 
+// Path is the directory of this groom's groups in the unified hierarchy.
+func (p *Parent) Path() string { return filepath.Join(p.Unified, p.name) }
+
 // tops is the groom's own directory in each hierarchy, the unified one first.
 func (p *Parent) tops() []string {
 	var dirs []string

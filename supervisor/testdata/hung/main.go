@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-func main() {
-	_ = os.WriteFile("ready", []byte("ready\n"), 0o600)
-	waitForWhatNeverComes()
-}
+func main() { waitForWhatNeverComes() }
 
 //go:noinline
-func waitForWhatNeverComes() { time.Sleep(1 << 62) }
+func waitForWhatNeverComes() {
+	_ = os.WriteFile("ready", []byte("ready\n"), 0o600)
+	time.Sleep(1 << 62)
+}
