@@ -86,8 +86,8 @@ type Outcome struct {
 	Code   int         `json:"code,omitempty"`   // of Exited
 	Signal string      `json:"signal,omitempty"` // of Signaled, OutOfContact and RolledBack, when the process was alive: "SIGKILL"
 	By     string      `json:"by,omitempty"`     // of Signaled
-	Errno  string      `json:"errno,omitempty"`  // of ExecFailed: "ENOENT"
-	Why    string      `json:"why,omitempty"`    // of NotStarted, Lost and OutOfContact
+	Errno  string      `json:"errno,omitempty"`  // of ExecFailed: "ENOENT"; empty when it was known before any process
+	Why    string      `json:"why,omitempty"`    // of NotStarted, ExecFailed, Lost and OutOfContact
 	Core   bool        `json:"core,omitempty"`   // the kernel dumped core
 }
 
@@ -132,6 +132,9 @@ func (o Outcome) String() string {
 	case OOM:
 		return "killed by the kernel: out of memory"
 	case ExecFailed:
+		if o.Errno == "" {
+			return "could not be started: " + o.Why
+		}
 		if o.Why != "" {
 			return fmt.Sprintf("could not be started: %s (%s)", o.Why, o.Errno)
 		}

@@ -127,8 +127,14 @@ func (s *Supervisor) usurped(ctx context.Context, ref Ref, why string) (Finding,
 // vanished is an attempt of another boot, or of another pid namespace of this one.
 func (s *Supervisor) vanished(ctx context.Context, ref Ref, sameBoot bool) (Finding, error) {
 	f, err := elsewhere(ref, sameBoot)
-	if err != nil || !f.Exit.Unproven {
+	switch {
+	case err != nil:
 		return f, err
+	case !f.Exit.Unproven:
+		if sameBoot {
+			s.endGroup(ctx, ref)
+		}
+		return f, nil
 	}
 	// No pid of there means anything here, but a control group is the same from everywhere.
 	if g := s.groupOf(ref); g.Unified != "" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"groom/api"
+	"groom/fault"
 	"groom/supervisor/cgroup"
 	"groom/supervisor/ctl"
 )
@@ -55,6 +56,8 @@ func (s *Supervisor) Leftovers(ctx context.Context, known func(api.AttemptID) bo
 		if known(id) {
 			continue
 		}
+		// Killed between two of them: the next start finds the rest.
+		fault.Point("supervisor.before-leftover")
 		if err := s.groups.Of(name).End(ctx, killWait); err != nil {
 			return gone, fmt.Errorf("remove control group of %s: %w", id, err)
 		}

@@ -184,6 +184,12 @@ func successor(t *testing.T, s *Supervisor) *Supervisor {
 }
 
 func TestKilledWhileAGroupIsEnded(t *testing.T) {
+	for _, point := range []string{"supervisor.before-group-kill", "supervisor.after-group-end"} {
+		t.Run(point, func(t *testing.T) { killedWhileAGroupIsEnded(t, point) })
+	}
+}
+
+func killedWhileAGroupIsEnded(t *testing.T, point string) {
 	s := grouped(t)
 	spec := shell(t, "echo $$ > leader; exec sleep 60")
 	start(t, s, spec)
@@ -193,13 +199,33 @@ func TestKilledWhileAGroupIsEnded(t *testing.T) {
 	_ = s.Close()
 	kill(t, e.ShimPid, unix.SIGKILL)
 	waitFree(t, spec)
-	if !runOnce(t, "adopt", spec, nil, func(o *onceOptions) { o.groom, o.point = groom, "supervisor.before-group-kill" }) {
+	if !runOnce(t, "adopt", spec, nil, func(o *onceOptions) { o.groom, o.point = groom, point }) {
 		t.Fatal("was not killed")
 	}
 	var f Finding
 	runOnce(t, "adopt", spec, &f, func(o *onceOptions) { o.groom = groom })
 	if f.Kind != api.FoundLost || f.Exit.Unproven || !s.groups.Of(string(spec.ID)).None() {
 		t.Errorf("next start: %+v, exit %+v", f, f.Exit)
+	}
+}
+
+func TestKilledBetweenTwoLeftovers(t *testing.T) {
+	s, spec := grouped(t), shell(t, "")
+	for _, name := range []string{"attempt_202611240915_0001_000001_1", "attempt_202611240915_0001_000002_1"} {
+		if g, _ := s.groups.Make(name, cgroup.Limits{Pids: 5}); g.None() {
+			t.Fatal("no group was made")
+		}
+	}
+	if !runOnce(t, "leftovers", spec, nil, func(o *onceOptions) { o.groom, o.point = groomOf(s), "supervisor.before-leftover#2" }) {
+		t.Fatal("was not killed")
+	}
+	if left := s.groups.Leftovers(); len(left) != 1 {
+		t.Errorf("left %v", left)
+	}
+	var gone []api.AttemptID
+	runOnce(t, "leftovers", spec, &gone, func(o *onceOptions) { o.groom = groomOf(s) })
+	if len(gone) != 1 || len(s.groups.Leftovers()) != 0 {
+		t.Errorf("next start: %v", gone)
 	}
 }
 

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -16,6 +17,16 @@ const (
 	BySilence  = "silence"  // its pings stopped
 	ByRollback = "rollback" // its epoch ended
 )
+
+// OutcomeOf is how an attempt ended that Start returned an error for: no process was ever made. What its user can mend
+// is a failure of the attempt, everything else only kept groom from trying it.
+func OutcomeOf(err error) api.Outcome {
+	kind := api.NotStarted
+	if errors.Is(err, ErrIdentity) || errors.Is(err, ErrSpec) {
+		kind = api.ExecFailed
+	}
+	return api.Outcome{Kind: kind, Why: err.Error()}
+}
 
 // exitOf gives an exit record its meaning.
 func exitOf(r ctl.Record) *Exit {

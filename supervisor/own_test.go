@@ -212,6 +212,9 @@ func TestWhoCannotBeRunAs(t *testing.T) {
 			if !errors.Is(err, ErrIdentity) || !strings.Contains(err.Error(), c.words) {
 				t.Errorf("got %v", err)
 			}
+			if o := OutcomeOf(err); o.Kind != api.ExecFailed || !o.Counted() || !strings.Contains(o.String(), c.words) {
+				t.Errorf("outcome %v", o)
+			}
 			if f, err := s.Adopt(t.Context(), refOf(t, spec)); err != nil || f.Kind != api.FoundUnborn {
 				t.Errorf("next start: %+v, %v", f, err)
 			}

@@ -30,7 +30,9 @@ var (
 	}
 	adoptPoints = []string{"supervisor.before-look", "supervisor.before-second-look"}
 	stopPoints  = []string{"supervisor.before-order", "supervisor.after-order"}
-	otherPoints = []string{"supervisor.before-group-kill", "supervisor.before-sweep-kill"}
+	otherPoints = []string{
+		"supervisor.before-group-kill", "supervisor.after-group-end", "supervisor.before-leftover", "supervisor.before-sweep-kill",
+	}
 	// Before and after a claim that no shim may make any more.
 	forbidPoints = []string{"supervisor.before-forbid", "supervisor.after-forbid"}
 	cleanPoints  = []string{"supervisor.before-remove", "supervisor.before-remove-ctl"}
@@ -53,7 +55,8 @@ func TestEachPointOfSpawnOnce(t *testing.T) {
 				if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(err.Error(), "killed") {
 					t.Fatalf("was not killed: %v: %s", err, out)
 				}
-				if out, err := exec.CommandContext(t.Context(), bin, root, "12", groom).CombinedOutput(); err != nil {
+				out, err := exec.CommandContext(t.Context(), bin, root, "12", groom).CombinedOutput()
+				if err != nil || !strings.Contains(string(out), "LEFTOVERS 0") {
 					t.Fatalf("next start: %v: %s", err, out)
 				}
 				readHistory(t, root).check(t, root, 12)

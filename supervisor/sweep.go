@@ -67,6 +67,8 @@ func sweep(ctx context.Context, ref Ref, group cgroup.Group) swept {
 	lived, _ := cgroup.Populated(group.Unified)
 	fault.Point("supervisor.before-group-kill")
 	err := group.End(ctx, killWait)
+	// Killed here, before anyone heard of it: the record still names a group that is gone, which is the same proof.
+	fault.Point("supervisor.after-group-end")
 	w := sweepMarked(ctx, ref)
 	w.any = lived || len(w.killed) > 0
 	if w.proven = err == nil; w.proven {

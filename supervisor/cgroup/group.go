@@ -106,12 +106,15 @@ func (p *Parent) counter(made map[string]string) string {
 	return filepath.Join(dir, map[int]string{1: "memory.oom_control", 2: "memory.events"}[c.Version])
 }
 
+// mkdirTries is how often the groom's group is made again that went with the last attempt of another.
+const mkdirTries = 10
+
 // mkdir makes the group of an attempt below the groom's, which goes with the last one in it and may go right now.
 func (p *Parent) mkdir(base, attempt string) (string, error) {
 	above := filepath.Join(base, p.name)
 	dir := filepath.Join(above, attempt)
 	var err error
-	for range 3 {
+	for range mkdirTries {
 		if err = os.Mkdir(above, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return "", fmt.Errorf("make group: %w", err)
 		}

@@ -1,7 +1,7 @@
 // Command once does one thing to one attempt and says what came of it in JSON, so that tests can kill it at any point
 // and look at a shim of a binary as it is shipped.
 //
-//	once start|adopt|stop|clean GROOM SPEC
+//	once start|adopt|stop|clean|leftovers GROOM SPEC
 //
 // GROOM is the groom's id, empty for none; SPEC is the spec of the attempt, in JSON.
 package main
@@ -63,6 +63,8 @@ func do(s *supervisor.Supervisor, verb string, spec supervisor.Spec) (any, error
 			}
 		}
 		return nil, supervisor.ErrClosed
+	case "leftovers":
+		return s.Leftovers(ctx, func(api.AttemptID) bool { return false })
 	case "clean":
 		root, err := os.OpenRoot(filepath.Dir(ref.Dir))
 		if err != nil {
