@@ -57,17 +57,39 @@ func fileBytes(dir string) int64 {
 // Turns returns nil once raft's main loop has come round, which it does not while a write hangs; it writes nothing. A
 // journal that waits for space turns: that it waits is known, and told.
 func (j *Journal) Turns(ctx context.Context) error {
+	// It takes the place of a proposal, so that Close waits for it: Raft forgets who waits when it shuts down.
+	select {
+	case j.room <- struct{}{}:
+	case <-ctx.Done():
+		return j.stuck(ctx)
+	}
+	j.mu.Lock()
+	closed := j.closed
+	j.mu.Unlock()
+	if closed {
+		<-j.room
+		return fmt.Errorf("turn journal: %w", ErrClosed)
+	}
 	done := make(chan error, 1)
-	go func() { done <- j.raft.VerifyLeader().Error() }() // ends when the loop turns again
+	go func() { // ends when the loop turns again
+		done <- j.raft.VerifyLeader().Error()
+		<-j.room
+	}()
 	select {
 	case err := <-done:
 		if err != nil {
 			return fmt.Errorf("turn journal: %w", err)
 		}
 	case <-ctx.Done():
-		if j.space.reason() == nil {
-			return fmt.Errorf("turn journal: %w", ctx.Err())
-		}
+		return j.stuck(ctx)
+	}
+	return nil
+}
+
+// stuck is the error of a loop that does not come round, nil while it waits for space.
+func (j *Journal) stuck(ctx context.Context) error {
+	if j.space.reason() == nil {
+		return fmt.Errorf("turn journal: %w", ctx.Err())
 	}
 	return nil
 }

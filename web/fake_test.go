@@ -173,7 +173,7 @@ func (w *world) Removals(context.Context) ([]api.Removal, error) {
 	return []api.Removal{{
 		At: time.Date(2026, 11, 24, 9, 30, 0, 0, time.UTC), Attempt: "attempt_202611240915_0001_000000_1", Dir: "/data/attempts",
 		Bytes: 4096, Why: "its retention of 1h0m0s is over",
-	}}, nil
+	}}, w.broken
 }
 
 func (w *world) Recoveries(context.Context) ([]api.RecoveryReport, error) {
