@@ -254,7 +254,7 @@ func TestForbiddenShimRunsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(spec.Dir, ctl.Spec), spec.record(nil, cgroup.Group{}, false, nil).Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(spec.Dir, ctl.Spec), spec.record(nil, cgroup.Group{}, nil).Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if ours, err := ctl.Forbid(spec.Dir); err != nil || !ours {

@@ -138,7 +138,7 @@ func TestFollowALivingTask(t *testing.T) {
 // Start goes as far as the disk lets it, and what is left is known for never started.
 func TestNoRoomForTheIdentityIsNotStarted(t *testing.T) {
 	spec := fabricated(t, map[string]string{"ctl/shim.tmp/in-the-way": ""})
-	for name, text := range map[string]string{ctl.Spec: string(spec.record(nil, cgroup.Group{}, false, nil).Bytes())} {
+	for name, text := range map[string]string{ctl.Spec: string(spec.record(nil, cgroup.Group{}, nil).Bytes())} {
 		if err := os.WriteFile(filepath.Join(spec.Dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

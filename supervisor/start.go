@@ -79,7 +79,7 @@ func (s *Supervisor) fork(ctx context.Context, a *attempt, spec Spec) error {
 	}
 	fault.Point("supervisor.before-group")
 	group, unenforced := s.groups.Make(string(spec.ID), cgroup.Limits{Memory: spec.Own.Memory, CPU: spec.Own.CPU, Pids: spec.Own.Pids})
-	if err := s.forkShim(ctx, a, spec.record(id, group, s.groups.Born, unenforced)); err != nil {
+	if err := s.forkShim(ctx, a, spec.record(id, group, unenforced)); err != nil {
 		// Nothing was ever in it.
 		_ = group.End(ctx, 0)
 		return err
@@ -176,7 +176,7 @@ func (s Spec) check() error {
 }
 
 // record is ctl/spec: what the shim needs, and what a later groom needs to end the attempt without it.
-func (s Spec) record(id *Identity, group cgroup.Group, born bool, unenforced []string) ctl.Record {
+func (s Spec) record(id *Identity, group cgroup.Group, unenforced []string) ctl.Record {
 	logs := api.Logs{MaxSize: s.Logs.MaxSize, MaxFiles: s.Logs.MaxFiles}
 	if logs.MaxSize == 0 {
 		logs.MaxSize = defaultLogSize
@@ -192,7 +192,7 @@ func (s Spec) record(id *Identity, group cgroup.Group, born bool, unenforced []s
 	r = s.Own.record(r, id)
 	if group.Unified != "" {
 		r = r.Add("cgroup", group.Unified)
-		if born {
+		if group.Born {
 			r = r.Add("born", "1")
 		}
 	}

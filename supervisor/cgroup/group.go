@@ -24,6 +24,7 @@ type Group struct {
 	Unified string   // in the v2 hierarchy, "" without
 	Others  []string // in v1 hierarchies, for their limits
 	OOM     string   // the file that counts the kills for want of memory, "" when nobody counts them
+	Born    bool     // the task is born in the v2 group; otherwise it moves there before its program is executed
 }
 
 // Parent makes the groups of one groom's attempts.
@@ -92,6 +93,8 @@ func (p *Parent) Make(attempt string, want Limits) (Group, []string) {
 			return put(dir, "pids.max", strconv.FormatInt(want.Pids, 10))
 		})
 	}
+	// What forks a task may need more threads for a moment than the task itself is allowed.
+	g.Born = g.Unified != "" && p.Born && (want.Pids == 0 || p.controller(Pids).Version != 2)
 	g.OOM = p.counter(made)
 	return g, unenforced
 }

@@ -117,8 +117,9 @@ func TestLimitsOfV2(t *testing.T) {
 	}
 	mounts := "30 23 0:26 / " + h.root + "/v2 rw - cgroup2 cgroup2 rw\n"
 	p := &Parent{Facilities: look([]byte(mounts), []byte("0::/\n")), name: "groom-x"}
+	p.Born = true
 	g, unenforced := p.Make("attempt", Limits{Memory: 64 << 20, CPU: 1.5, Pids: 9})
-	at := filepath.Join(h.root, "v2/groom-x/attempt")
+	at := filepath.Join(h.root, "v2/groom-x/attempt") // not born there, since its pids are limited there
 	if diff := cmp.Diff(Group{Unified: at, OOM: at + "/memory.events"}, g); diff != "" || len(unenforced) > 0 {
 		t.Errorf("unenforced %q, (-want +got):\n%s", unenforced, diff)
 	}

@@ -39,7 +39,7 @@ func becomeTask(parent int) {
 	if s.spec.umask >= 0 {
 		_, _, _ = syscall.RawSyscall(syscall.SYS_UMASK, uintptr(s.spec.umask), 0, 0)
 	}
-	if s.spec.group != "" {
+	if s.spec.group != "" && !s.spec.born {
 		s.join(s.spec.group)
 	}
 	for _, dir := range s.spec.others {

@@ -13,7 +13,8 @@ const (
 // parent-death signal, so that it cannot outlive a shim that was killed.
 func (s *shim) startTask() {
 	var work syscall.Stat_t
-	if err := syscall.Stat("work", &work); err != nil {
+	err := syscall.Stat("work", &work)
+	if err != nil {
 		s.fail("chdir", err, "work")
 		return
 	}
@@ -40,11 +41,20 @@ func (s *shim) startTask() {
 		Files: []uintptr{0, uintptr(out[1]), uintptr(errs[1])},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, PidFD: &s.pidfd},
 	}
+	group := -1
+	if s.spec.born {
+		if group, err = syscall.Open(s.spec.group, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0); err != nil {
+			s.fail("join", err, s.spec.group)
+			return
+		}
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, group
+	}
 	if s.spec.staged() {
 		s.forkStage(attr)
 	} else {
 		s.forkTask(attr)
 	}
+	_ = syscall.Close(group)
 	_ = syscall.Close(out[1])
 	_ = syscall.Close(errs[1])
 	if s.failStep != "" {
@@ -57,8 +67,7 @@ func (s *shim) startTask() {
 	s.err = newStream("log/stderr.", errs[0], &s.spec)
 }
 
-// forkTask is for a task that takes everything from the groom: it is the program from its first moment, born in its
-// control group.
+// forkTask is for a task that takes everything from the groom: it is the program from its first moment.
 func (s *shim) forkTask(attr *syscall.ProcAttr) {
 	path, err := s.lookup()
 	if err != nil {
@@ -66,15 +75,6 @@ func (s *shim) forkTask(attr *syscall.ProcAttr) {
 		return
 	}
 	attr.Dir, attr.Env = "work", s.spec.env
-	if s.spec.group != "" {
-		fd, err := syscall.Open(s.spec.group, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
-		if err != nil {
-			s.fail("join", err, s.spec.group)
-			return
-		}
-		defer syscall.Close(fd)
-		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, fd
-	}
 	for try := 0; ; try++ {
 		s.started, s.born = wall(), steady()
 		s.pid, err = syscall.ForkExec(path, s.spec.argv, attr)
@@ -86,13 +86,17 @@ func (s *shim) forkTask(attr *syscall.ProcAttr) {
 	if err == nil {
 		return
 	}
-	step, what := "exec", missing(path, "work/"+path, err)
-	switch err {
-	case syscall.ENODEV, syscall.EBUSY, syscall.EOPNOTSUPP, syscall.ENOSYS: // of no program; the group is gone or closed
-		step, what = "join", s.spec.group
-	}
 	s.pid = 0
-	s.fail(step, err, what)
+	if ofGroup(err) {
+		s.fail("join", err, s.spec.group)
+		return
+	}
+	s.fail("exec", err, missing(path, "work/"+path, err))
+}
+
+// ofGroup says whether a fork failed for the control group: it is gone, or closed. No program is to blame for these.
+func ofGroup(err error) bool {
+	return err == syscall.ENODEV || err == syscall.EBUSY || err == syscall.EOPNOTSUPP || err == syscall.ENOSYS
 }
 
 // forkStage is for a task that has something of its own: see becomeTask.
@@ -118,6 +122,10 @@ func (s *shim) forkStage(attr *syscall.ProcAttr) {
 	defer syscall.Close(report[0])
 	if err != nil {
 		s.pid = 0
+		if ofGroup(err) {
+			s.fail("join", err, s.spec.group)
+			return
+		}
 		s.fail("fork", err, "")
 		return
 	}
