@@ -275,4 +275,48 @@ func TestEveryPointIsTested(t *testing.T) {
 	if !slices.Equal(found, tested) {
 		t.Errorf("in the code %v\nin the tests %v", found, tested)
 	}
+	design, err := os.ReadFile("DESIGN.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range found {
+		if !strings.Contains(string(design), "`"+name+"`") {
+			t.Errorf("DESIGN.md does not tell what a kill at %s leaves", name)
+		}
+	}
+}
+
+// Whatever key stands in a record or an order, DESIGN.md names it.
+func TestEveryKeyIsTold(t *testing.T) {
+	b, err := os.ReadFile("DESIGN.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, records, _ := strings.Cut(string(b), "## Records")
+	records, _, _ = strings.Cut(records, "\n## ")
+	told := map[string]bool{}
+	for _, word := range regexp.MustCompile(`[a-z]+`).FindAllString(records, -1) {
+		told[word] = true
+	}
+	keys := regexp.MustCompile(`\b(?:Add|appendInt|appendText|append)\((?:s\.rec, |b, )?"([a-z]+)"`)
+	for _, pattern := range []string{"*.go", "shim/*.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			source, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range keys.FindAllStringSubmatch(string(source), -1) {
+				if !told[m[1]] {
+					t.Errorf("%s writes %q, and DESIGN.md does not tell of it", name, m[1])
+				}
+			}
+		}
+	}
 }
