@@ -60,6 +60,13 @@ func (g *Groom) adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	left, err := g.super.Leftovers(ctx, func(id api.AttemptID) bool { return known[id] })
+	if err != nil {
+		g.log.Warn("clean up control groups", "err", err) // the next start tries again
+	}
+	if len(left) > 0 {
+		g.log.Info("removed control groups that no row owns", "attempts", left)
+	}
 	stats, self := g.journal.Stats(), g.Me()
 	report := api.RecoveryReport{
 		Incarnation: self.Incarnation, At: time.Now().UTC(), BootID: g.host.BootID, SameBoot: g.sameBoot,
