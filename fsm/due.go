@@ -25,7 +25,7 @@ func (s *State) Due(now api.Moment) (due []api.TaskID, abandoned []api.JobID, wa
 		}
 	}
 	room := s.Me().MaxTasks - s.Slots()
-	for id, t := range s.Tasks.All() {
+	for id, t := range s.Open.All() {
 		switch {
 		case t.State == api.TaskPending && room > 0 && !s.awaitsMaster(t):
 			room--

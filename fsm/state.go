@@ -173,12 +173,14 @@ type State struct {
 	Outbox       *table.Table[api.Report]
 	Dirs         *table.Table[Dir]         // by path
 	Incarnations *table.Table[Incarnation] // by number
+	Open         *table.Subset[Task]       // those that have not ended
+	Living       *table.Subset[Attempt]    // likewise
 }
 
 // NewState makes empty tables.
 func NewState() *State {
 	s := table.NewStore()
-	return &State{
+	state := &State{
 		Store:        s,
 		Self:         table.New[Self](s, "self", 0),
 		Jobs:         table.New[Job](s, "jobs", 0),
@@ -189,6 +191,9 @@ func NewState() *State {
 		Dirs:         table.New[Dir](s, "dirs", 0),
 		Incarnations: table.New[Incarnation](s, "incarnations", incarnationWindow),
 	}
+	state.Open = state.Tasks.Where(func(t Task) bool { return !t.State.Terminal() })
+	state.Living = state.Attempts.Where(func(a Attempt) bool { return a.State != AttemptEnded })
+	return state
 }
 
 // NewMachine makes a machine over the tables, for a journal to drive. watch may be nil.
@@ -210,7 +215,7 @@ func (s *State) Newest(t Task) (Attempt, bool) {
 // Slots is the number of tasks that hold a place of the groom's capacity: each that has, or will soon have, a process.
 func (s *State) Slots() int {
 	n := 0
-	for _, t := range s.Tasks.All() {
+	for _, t := range s.Open.All() {
 		if holdsSlot(t.State) {
 			n++
 		}

@@ -26,10 +26,10 @@ func (g *Groom) adopt(ctx context.Context) error {
 	g.machine.View(func() {
 		for _, a := range g.state.Attempts.All() {
 			known[a.ID] = true
-			if a.State != fsm.AttemptEnded {
-				g.tokens.add(g.taskToken(a.ID), a.ID)
-				living = append(living, a)
-			}
+		}
+		for _, a := range g.state.Living.All() {
+			g.tokens.add(g.taskToken(a.ID), a.ID)
+			living = append(living, a)
 		}
 	})
 	g.progress(fmt.Sprintf("looking for %d living tasks", len(living)), 0, 0)

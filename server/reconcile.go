@@ -51,6 +51,16 @@ func newHands() *hands {
 // dumpWait is what a silent task is given to write its stacks before it is killed.
 const dumpWait = 2 * time.Second
 
+// dropEnded lets go of attempts that have ended, and of those whose rows have gone. It is called under View.
+func (h *hands) dropEnded(s *fsm.State) {
+	for id := range h.launched {
+		if a, ok := s.Attempts.Get(string(id)); !ok || a.State == fsm.AttemptEnded {
+			delete(h.launched, id)
+			delete(h.told, id)
+		}
+	}
+}
+
 // retryEvery is when what could not be carried out is tried again.
 const retryEvery = time.Second
 
@@ -82,15 +92,16 @@ func (g *Groom) reconcile(ctx context.Context) {
 func (g *Groom) derive() work {
 	w := work{commits: map[api.JobID][]int{}, open: map[api.JobID]bool{}}
 	g.machine.View(func() {
-		for _, a := range g.state.Attempts.All() {
+		g.hands.dropEnded(g.state)
+		for _, a := range g.state.Living.All() {
 			g.deriveAttempt(a, &w)
 		}
 		open := map[api.JobID]bool{}
-		for _, t := range g.state.Tasks.All() {
+		for _, t := range g.state.Open.All() {
 			if j, ok := g.state.Jobs.Get(string(t.ID.Job())); ok && j.Committed && t.State == api.TaskCommitting {
 				w.commits[j.ID] = append(w.commits[j.ID], t.ID.Index())
 			}
-			if !t.State.Terminal() && t.State != api.TaskStopped {
+			if t.State != api.TaskStopped {
 				open[t.ID.Job()] = true
 			}
 		}
@@ -122,9 +133,6 @@ func (g *Groom) peersHere(j fsm.Job) []int {
 
 func (g *Groom) deriveAttempt(a fsm.Attempt, w *work) {
 	switch {
-	case a.State == fsm.AttemptEnded:
-		delete(g.hands.launched, a.ID)
-		delete(g.hands.told, a.ID)
 	case !g.hands.launched[a.ID] && a.Order != nil:
 		w.unborn = append(w.unborn, a)
 	case !g.hands.launched[a.ID]:

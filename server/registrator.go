@@ -217,11 +217,8 @@ func (g *Groom) status() api.GroomStatus {
 		Dirs: g.dirStatus(), Host: hostStatus(),
 	}
 	g.machine.View(func() {
-		for _, t := range g.state.Tasks.All() {
-			a, ok := g.state.Newest(t)
-			if !ok || a.State == fsm.AttemptEnded {
-				continue
-			}
+		for _, a := range g.state.Living.All() {
+			t, _ := g.state.Tasks.Get(string(a.ID.Task()))
 			p, _ := g.pulses.get(a.ID)
 			s.Attempts = append(s.Attempts, api.AttemptStatus{
 				ID: a.ID, Epoch: a.Epoch, State: t.State, Pid: a.Pid, Step: p.Step, Progress: p.Progress,

@@ -44,10 +44,11 @@ type row[R any] struct {
 type Table[R any] struct {
 	name string
 	rows map[string]row[R]
-	keys []string // of rows, sorted: rows come and go more rarely than they change, and are walked after every change
+	keys keys // of rows
 	// window bounds a table of things seen: beyond it the row changed longest ago leaves. 0 keeps all.
-	window int
-	order  []string // of a windowed table: keys, oldest first
+	window  int
+	order   []string // of a windowed table: keys, oldest first
+	subsets []*Subset[R]
 }
 
 // New makes an empty table and adds it to the store. A window above 0 bounds its rows.
@@ -73,9 +74,11 @@ func (t *Table[R]) Index(key string) uint64 { return t.rows[key].index }
 func (t *Table[R]) Len() int { return len(t.rows) }
 
 // All yields every row in the order of the keys.
-func (t *Table[R]) All() iter.Seq2[string, R] {
+func (t *Table[R]) All() iter.Seq2[string, R] { return t.each(t.keys) }
+
+func (t *Table[R]) each(keys []string) iter.Seq2[string, R] {
 	return func(yield func(string, R) bool) {
-		for _, key := range t.keys {
+		for _, key := range keys {
 			if !yield(key, t.rows[key].value) {
 				return
 			}
@@ -85,20 +88,14 @@ func (t *Table[R]) All() iter.Seq2[string, R] {
 
 // ByIndex yields every row in the order of their newest changes.
 func (t *Table[R]) ByIndex() iter.Seq2[string, R] {
-	return func(yield func(string, R) bool) {
-		keys := slices.Clone(t.keys)
-		slices.SortFunc(keys, func(a, b string) int {
-			if x, y := t.rows[a].index, t.rows[b].index; x != y {
-				return compare(x, y)
-			}
-			return compare(a, b) // several rows of one entry
-		})
-		for _, key := range keys {
-			if !yield(key, t.rows[key].value) {
-				return
-			}
+	keys := slices.Clone(t.keys)
+	slices.SortFunc(keys, func(a, b string) int {
+		if x, y := t.rows[a].index, t.rows[b].index; x != y {
+			return compare(x, y)
 		}
-	}
+		return compare(a, b) // several rows of one entry
+	})
+	return t.each(keys)
 }
 
 func compare[T uint64 | string](a, b T) int {
@@ -137,11 +134,12 @@ func (t *Table[R]) set(key string, r row[R], d *Digest) {
 	r.sum = sum(t.name, key, r.rev, r.raw)
 	if old, ok := t.rows[key]; ok {
 		d.toggle(old.sum)
-	} else {
-		at, _ := slices.BinarySearch(t.keys, key)
-		t.keys = slices.Insert(t.keys, at, key)
 	}
 	t.rows[key] = r
+	t.keys.put(key, true)
+	for _, s := range t.subsets {
+		s.keys.put(key, s.holds(r.value))
+	}
 	d.toggle(r.sum)
 	if t.window == 0 {
 		return
@@ -162,8 +160,9 @@ func (t *Table[R]) remove(key string, d *Digest) {
 	}
 	d.toggle(old.sum)
 	delete(t.rows, key)
-	if at, ok := slices.BinarySearch(t.keys, key); ok {
-		t.keys = slices.Delete(t.keys, at, at+1)
+	t.keys.put(key, false)
+	for _, s := range t.subsets {
+		s.keys.put(key, false)
 	}
 	if i := slices.Index(t.order, key); i >= 0 {
 		t.order = slices.Delete(t.order, i, i+1)
@@ -175,11 +174,14 @@ func (t *Table[R]) rev(key string) uint64 { return t.rows[key].rev }
 func (t *Table[R]) clear() {
 	clear(t.rows)
 	t.keys, t.order = nil, nil
+	for _, s := range t.subsets {
+		s.keys = nil
+	}
 }
 
 // frozen yields the rows as a snapshot writes them. A windowed table keeps its order by index.
 func (t *Table[R]) frozen(yield func(frozenRow) bool) {
-	keys := t.keys
+	keys := []string(t.keys)
 	if t.window > 0 {
 		keys = t.order
 	}

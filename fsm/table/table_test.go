@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -26,6 +27,8 @@ type shop struct {
 	machine *Machine
 	fruits  *Table[fruit]
 	newest  *Table[fruit]
+	sold    *Subset[fruit] // of both tables: those without a number
+	recent  *Subset[fruit]
 	index   uint64
 }
 
@@ -33,11 +36,14 @@ const kindFruit = 16
 
 func open() *shop {
 	s := NewStore()
+	fruits, newest := New[fruit](s, "fruits", 0), New[fruit](s, "newest", 3)
 	return &shop{
-		store: s, machine: NewMachine("shop", Kinds{kindFruit: "fruit"}, s, nil),
-		fruits: New[fruit](s, "fruits", 0), newest: New[fruit](s, "newest", 3),
+		store: s, machine: NewMachine("shop", Kinds{kindFruit: "fruit"}, s, nil), fruits: fruits, newest: newest,
+		sold: fruits.Where(isSold), recent: newest.Where(isSold),
 	}
 }
+
+func isSold(f fruit) bool { return f.N == 0 }
 
 func (s *shop) apply(t fataler, d *Draft) any {
 	t.Helper()
@@ -279,6 +285,34 @@ func TestDigestCoversUnknownFields(t *testing.T) {
 	}
 }
 
+// walked fails unless a table and its subset yield the rows that are there, in the order of their keys.
+func walked(t fataler, table *Table[fruit], subset *Subset[fruit]) {
+	t.Helper()
+	var some []string
+	want := slices.Sorted(maps.Keys(table.rows))
+	for _, key := range want {
+		if isSold(table.rows[key].value) {
+			some = append(some, key)
+		}
+	}
+	if got := slices.Collect(keysOf(table.All())); !slices.Equal(got, want) {
+		t.Fatalf("walked %q, the table has %q", got, want)
+	}
+	if got := slices.Collect(keysOf(subset.All())); !slices.Equal(got, some) {
+		t.Fatalf("walked %q, the subset has %q", got, some)
+	}
+}
+
+func keysOf(rows iter.Seq2[string, fruit]) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for key := range rows {
+			if !yield(key) {
+				return
+			}
+		}
+	}
+}
+
 // Whatever is put and deleted, in whatever order: a digest depends on the rows alone, and a snapshot carries all of
 // them, also the order in which a window forgets.
 func TestRandomChanges(t *testing.T) {
@@ -302,6 +336,10 @@ func TestRandomChanges(t *testing.T) {
 			other.apply(t, d)
 			if s.newest.Len() > 3 {
 				t.Fatalf("%d rows in a window of 3", s.newest.Len())
+			}
+			for _, x := range []*shop{s, other} {
+				walked(t, x.fruits, x.sold)
+				walked(t, x.newest, x.recent)
 			}
 			if rapid.IntRange(0, 4).Draw(t, "restore") > 0 {
 				continue
