@@ -49,5 +49,8 @@ bench: build ## the figures, each as a ratio in one run
 bench-peers: ## install supervisord and s6, which make bench measures beside groom when they are there
 	apt-get install -y --no-install-recommends supervisor s6
 
+soak: ## 10,000 short attempts through one groom: nothing of them may stay behind
+	$(GO) test -count=1 -timeout 30m -v ./test/soak -attempts=10000
+
 clean: ## remove what was built
 	rm -rf $(BIN) $(BUILD)
