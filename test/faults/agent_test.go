@@ -1,5 +1,3 @@
-// Package faults breaks what the whole agent stands on, one thing at a time (its own life, its shims', system calls,
-// disks, the host), and holds what the next start makes of it against marks that the tasks left on disk.
 package faults
 
 import (
@@ -10,9 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 
 	"groom/api"
@@ -20,37 +18,17 @@ import (
 	"groom/wire"
 )
 
-// bin is where TestMain builds the product and the tools of this package.
-var bin string
-
-func TestMain(m *testing.M) { os.Exit(build(m)) }
-
-func build(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "groom-faults")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	bin = dir
-	for _, args := range [][]string{
-		{"build", "-trimpath", "-ldflags", "-X main.build=first", "-o", dir + "/groom", "../.."},
-		{"build", "-trimpath", "-o", dir + "/pi", "../../examples/pi"},
-		{"build", "-trimpath", "-o", dir + "/cut", "./cut"},
-	} {
-		cmd := exec.Command("go", args...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-		if err := cmd.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, "build:", err)
-			return 1
-		}
-	}
-	return m.Run()
-}
-
 // patience bounds every wait for another process. It is long, because a wait that is over early costs nothing.
 const patience = 60 * time.Second
+
+// life says how the next agent is started.
+type life struct {
+	exe  string   // "" for the groom that was built
+	wrap []string // put before the command line
+	env  []string // beside the test's own
+	args []string // after those of every life
+	uid  uint32   // whose it is
+}
 
 // agent is one life of a groom with a master of its own.
 type agent struct {
@@ -60,18 +38,24 @@ type agent struct {
 	done chan struct{}
 }
 
-// launch starts a life. wrap is put before the command line, env beside the test's own environment.
-func launch(data string, wrap, env, args []string) (*agent, error) {
-	line := append(append([]string{}, wrap...), filepath.Join(bin, "groom"), "agent", "--data", data,
+// launch starts a life.
+func launch(data string, l life) (*agent, error) {
+	if l.exe == "" {
+		l.exe = filepath.Join(bin, "groom")
+	}
+	line := append(slices.Clone(l.wrap), l.exe, "agent", "--data", data,
 		"--web-addr", "127.0.0.1:0", "--worker-addr", "127.0.0.1:0", "--report-addr", "127.0.0.1:0")
-	line = append(line, args...)
+	line = append(line, l.args...)
 	out, err := os.CreateTemp(filepath.Dir(data), "agent-*.log")
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
 	a := &agent{data: data, log: out.Name(), cmd: exec.Command(line[0], line[1:]...), done: make(chan struct{})}
-	a.cmd.Env = append(os.Environ(), env...)
+	a.cmd.Env = append(os.Environ(), l.env...)
+	if l.uid > 0 {
+		a.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: l.uid, Gid: l.uid}}
+	}
 	a.cmd.Stdout, a.cmd.Stderr = out, out
 	if err := a.cmd.Start(); err != nil {
 		return nil, err
@@ -115,6 +99,16 @@ func (a *agent) client() *wire.Client {
 		addr = "127.0.0.1:1"
 	}
 	return &wire.Client{Base: "http://" + addr, Token: strings.TrimSpace(string(token)), HTTP: &http.Client{Timeout: 10 * time.Second}}
+}
+
+// groom runs a verb of the command line against the agent.
+func (a *agent) groom(args ...string) string {
+	cmd := exec.Command(filepath.Join(bin, "groom"), append(args, "--data", a.data)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Sprintf("%s%v", out, err)
+	}
+	return string(out)
 }
 
 func (a *agent) get(path string, v any) error {

@@ -70,7 +70,7 @@ func TestEachPointOfTheGroom(t *testing.T) {
 						t.Fatal(err)
 					}
 					for i := range times {
-						a, err := w.live(nil, fmt.Sprintf("%s=%s#%d", fault.Env, c.point, pass))
+						a, err := w.live(fmt.Sprintf("%s=%s#%d", fault.Env, c.point, pass))
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -135,7 +135,7 @@ func TestEachPointOfTheShim(t *testing.T) {
 				if times > 1 {
 					arm = c.point
 				}
-				a, err := w.live(nil, fault.Env+"="+arm)
+				a, err := w.live(fault.Env + "=" + arm)
 				if err != nil {
 					t.Fatal(err)
 				}

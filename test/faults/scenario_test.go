@@ -103,7 +103,7 @@ var scenarios = map[string]scenario{
 	"unborn": {
 		spec: func(w *world) api.JobSpec { return w.script(`say start; say end 0`) },
 		before: func(w *world) error {
-			a, err := w.live(nil, "GROOM_FAILPOINT=supervisor.before-fork")
+			a, err := w.live("GROOM_FAILPOINT=supervisor.before-fork")
 			if err != nil {
 				return err
 			}
@@ -275,7 +275,7 @@ func (w *world) drive(a *agent, sc scenario) (killed bool, err error) {
 
 // leave begins the task in a life without faults, and ends that life with the task running.
 func (w *world) leave(env ...string) error {
-	a, err := w.live(nil, env...)
+	a, err := w.live(env...)
 	if err != nil {
 		return err
 	}
@@ -314,7 +314,7 @@ func (w *world) prepare(sc scenario) error {
 
 // finish takes a life without faults to the end of the scenario, and checks what there is then.
 func (w *world) finish(sc scenario) error {
-	a, err := w.live(nil)
+	a, err := w.live()
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func TestKilledAroundASnapshot(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range 2 {
-				a, err := w.live(nil, fault.Env+"="+point)
+				a, err := w.live(fault.Env + "=" + point)
 				if err != nil {
 					t.Fatal(err)
 				}

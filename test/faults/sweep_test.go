@@ -102,7 +102,7 @@ func (w *world) cut(sc scenario, who string, n int) error {
 	if err := w.prepare(sc); err != nil {
 		return err
 	}
-	a, err := w.live([]string{filepath.Join(bin, "cut"), "-who", who, "-n", fmt.Sprint(n), "-o", filepath.Join(w.dir, "cut"), "--"})
+	a, err := w.begin(life{wrap: []string{filepath.Join(bin, "cut"), "-who", who, "-n", fmt.Sprint(n), "-o", filepath.Join(w.dir, "cut"), "--"}})
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,6 @@ type world struct {
 	data  string
 	marks string // one line for each start and end of an attempt
 	gate  string // tasks that wait for it go on when it is there
-	local string // a local directory elsewhere, or ""
 	spec  api.JobSpec
 	job   api.JobID
 	held  *os.File // a lock that the test itself holds
@@ -71,13 +70,12 @@ func (w *world) end() {
 	}
 }
 
-// live begins a life.
-func (w *world) live(wrap []string, env ...string) (*agent, error) {
-	args := w.args
-	if w.local != "" {
-		args = append([]string{"--local-dir", w.local}, args...)
-	}
-	a, err := launch(w.data, wrap, env, args)
+// live begins a life with something in its environment.
+func (w *world) live(env ...string) (*agent, error) { return w.begin(life{env: env}) }
+
+func (w *world) begin(l life) (*agent, error) {
+	l.args = slices.Concat(w.args, l.args)
+	a, err := launch(w.data, l)
 	if err == nil {
 		w.lives = append(w.lives, a)
 	}
@@ -134,7 +132,7 @@ func (w *world) processes() (shims, tasks []int) {
 			continue
 		}
 		for v := range strings.SplitSeq(string(env), "\x00") {
-			if dir, ok := strings.CutPrefix(v, shim.Env+"="); ok && (strings.HasPrefix(dir, w.dir) || w.local != "" && strings.HasPrefix(dir, w.local)) {
+			if dir, ok := strings.CutPrefix(v, shim.Env+"="); ok && strings.HasPrefix(dir, w.dir) {
 				shims = append(shims, pid)
 			}
 			if v == "MARKS="+w.marks {
