@@ -23,6 +23,7 @@ const patience = 60 * time.Second
 
 // life says how the next agent is started.
 type life struct {
+	verb string   // "" for an agent with a master of its own
 	exe  string   // "" for the groom that was built
 	wrap []string // put before the command line
 	env  []string // beside the test's own
@@ -30,7 +31,7 @@ type life struct {
 	uid  uint32   // whose it is
 }
 
-// agent is one life of a groom with a master of its own.
+// agent is one life of a groom with a master of its own, or of whatever else the verb says.
 type agent struct {
 	data string
 	log  string // what it said
@@ -43,9 +44,13 @@ func launch(data string, l life) (*agent, error) {
 	if l.exe == "" {
 		l.exe = filepath.Join(bin, "groom")
 	}
-	line := append(slices.Clone(l.wrap), l.exe, "agent", "--data", data,
-		"--web-addr", "127.0.0.1:0", "--worker-addr", "127.0.0.1:0", "--report-addr", "127.0.0.1:0")
-	line = append(line, l.args...)
+	line := append(slices.Clone(l.wrap), l.exe)
+	if l.verb == "" {
+		line = append(line, "agent", "--worker-addr", "127.0.0.1:0", "--report-addr", "127.0.0.1:0")
+	} else {
+		line = append(line, l.verb)
+	}
+	line = append(append(line, "--data", data, "--web-addr", "127.0.0.1:0"), l.args...)
 	out, err := os.CreateTemp(filepath.Dir(data), "agent-*.log")
 	if err != nil {
 		return nil, err

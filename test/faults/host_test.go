@@ -141,7 +141,7 @@ func TestNoThreadForTheGroom(t *testing.T) {
 	}
 	<-a.done
 	in.release()
-	if b, _ := os.ReadFile(a.log); !strings.Contains(string(b), "failed to create new OS thread") {
+	if b, _ := os.ReadFile(a.log); !strings.Contains(string(b), "failed to create new OS thread") || a.cmd.ProcessState.ExitCode() != 2 {
 		t.Errorf("it ended by %v", a.cmd.ProcessState)
 	}
 	if !alive(before.Pid) {

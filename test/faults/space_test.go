@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -215,7 +216,21 @@ func TestStartOnAFullDisk(t *testing.T) {
 	if d, err := w.task(a); err != nil || d.Pid != before.Pid || !alive(d.Pid) {
 		t.Errorf("the task was %d and is %d (%v)", before.Pid, d.Pid, err)
 	}
+	// The next start has nothing of the reserve left. It waits, and says so.
+	a.kill9()
+	small.fill(t)
+	if a, err = w.live(); err != nil {
+		t.Fatal(err)
+	}
+	w.must(t, a, "the start says that it waits", func() bool {
+		said, _ := os.ReadFile(a.log)
+		text, code := a.page("/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(text, "phase") && bytes.Contains(said, []byte("no space for the journal"))
+	})
 	small.free(t)
+	if err := a.ready(); err != nil {
+		t.Fatal(err)
+	}
 	if err := w.open(); err != nil {
 		t.Fatal(err)
 	}
@@ -255,8 +270,8 @@ func TestLocalDirectoryFull(t *testing.T) {
 			w.spec = w.script(`say start; until [ -e "$GATE" ]; do sleep 0.01; done
 				i=0; while [ $i -lt 100 ]; do printf '%04000d\n' $i; i=$((i+1)); done; say end 0`)
 			a, d := running(t, w, life{})
-			bytes := c.name != "of inodes"
-			if bytes {
+			full := c.name != "of inodes"
+			if full {
 				small.fill(t)
 			} else {
 				small.inodes(t)
@@ -285,7 +300,7 @@ func TestLocalDirectoryFull(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.must(t, a, "the task ends", func() bool { return !alive(d.Pid) })
-			if bytes {
+			if full {
 				small.free(t)
 			} else {
 				small.release(t)
@@ -294,7 +309,7 @@ func TestLocalDirectoryFull(t *testing.T) {
 				done, _ := until(api.JobSucceeded)(w, a)
 				return done && a.get("/jobs/"+string(id), &j) == nil && j.State == api.JobSucceeded
 			})
-			if exit, err := ctl.ReadExit(d.Attempts[0].Dir); err != nil || bytes && exit.Int("dropped") == 0 {
+			if exit, err := ctl.ReadExit(d.Attempts[0].Dir); err != nil || full && exit.Int("dropped") == 0 {
 				t.Errorf("dropped %d (%v)", exit.Int("dropped"), err)
 			}
 			w.must(t, a, "all is well", func() bool {
