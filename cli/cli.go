@@ -41,7 +41,8 @@ that was killed comes back, adopts what still runs, and goes on.
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	root.AddCommand(
-		newRun(build), newAgent(build), newMaster(build), newJob(), newTask(), newNode(), newJournal(), newVersion(build),
+		newRun(build), newAgent(build), newMaster(build), newJob(), newTask(), newNode(), newJournal(), newDoctor(build),
+		newVersion(build),
 	)
 	forEach(root, func(c *cobra.Command) {
 		if args := c.Args; args != nil {

@@ -25,6 +25,7 @@ const (
 	exitUsage       = 2   // the command line or the job file is wrong
 	exitNoAgent     = 3   // nobody answers at the address
 	exitNotRun      = 4   // the job was killed or stopped before its end
+	exitUnfit       = 5   // of doctor: a check failed
 	exitInterrupted = 130 // by SIGINT or SIGTERM
 )
 

@@ -70,6 +70,22 @@ func Open(dir string) (*Home, error) {
 	return h, nil
 }
 
+// Peek reads who a data directory belongs to, whoever holds it, and changes nothing. The error is os.ErrNotExist where
+// no process has started yet.
+func Peek(dir string) (*Home, error) {
+	h := &Home{Dir: dir}
+	id, err := readSecret(h.Path("id"), 8)
+	if err != nil {
+		return nil, err
+	}
+	key, err := readSecret(h.Path("key"), 32)
+	if err != nil {
+		return nil, err
+	}
+	h.ID, h.key = id, []byte(key)
+	return h, nil
+}
+
 func (h *Home) load() error {
 	id, err := h.secret("id", 8)
 	if err != nil {
@@ -155,16 +171,20 @@ func takeLock(path string) (*os.File, error) {
 
 // secret reads the random text in a file, and makes it at the first start.
 func (h *Home) secret(name string, size int) (string, error) {
-	path := h.Path(name)
-	b, err := os.ReadFile(path)
+	text, err := readSecret(h.Path(name), size)
 	if errors.Is(err, os.ErrNotExist) {
 		raw := make([]byte, size)
 		_, _ = rand.Read(raw) // never fails
-		text := hex.EncodeToString(raw)
-		return text, WriteFile(path, []byte(text+"\n"))
+		text = hex.EncodeToString(raw)
+		return text, WriteFile(h.Path(name), []byte(text+"\n"))
 	}
+	return text, err
+}
+
+func readSecret(path string, size int) (string, error) {
+	b, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("read %s: %w", name, err)
+		return "", fmt.Errorf("read %s: %w", filepath.Base(path), err)
 	}
 	text := strings.TrimSpace(string(b))
 	if raw, err := hex.DecodeString(text); err != nil || len(raw) != size {

@@ -131,3 +131,29 @@ func TestPortsAreKept(t *testing.T) {
 		t.Errorf("a port that was asked for and is taken: %v", err)
 	}
 }
+
+// Whoever holds the directory, another may look whose it is; and looking makes nothing.
+func TestPeek(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if _, err := Peek(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of a directory that is not there: %v", err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("looking made it")
+	}
+	h := open(t, dir)
+	defer h.Close()
+	p, err := Peek(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.ID != h.ID || p.Derive("attempt", "a") != h.Derive("attempt", "a") {
+		t.Errorf("it is taken for %s, and is %s", p.ID, h.ID)
+	}
+	if err := os.WriteFile(h.Path("key"), []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Peek(dir); !errors.Is(err, ErrBadFile) {
+		t.Errorf("with a damaged key: %v", err)
+	}
+}
