@@ -19,6 +19,7 @@ import (
 type volume struct {
 	name, path    string // what it is for, and where
 	exists        bool
+	isFile        bool // something else than a directory stands there, or above it
 	writable      bool
 	kind          string // such as ext4
 	readOnly      bool
@@ -46,6 +47,9 @@ func look(mounts []mount, name, path string) volume {
 	m := holding(mounts, there)
 	_, err := os.Stat(path)
 	v := volume{name: name, path: path, exists: err == nil, kind: m.kind, noExec: m.has("noexec"), writable: writable(there)}
+	if info, err := os.Stat(there); err == nil {
+		v.isFile = !info.IsDir()
+	}
 	var s unix.Statfs_t
 	if unix.Statfs(there, &s) == nil {
 		v.readOnly = s.Flags&unix.ST_RDONLY != 0
@@ -74,6 +78,8 @@ func judgeVolume(v volume) Check {
 		return c
 	}
 	switch {
+	case v.isFile:
+		return level(Fail, elsewhere, "what stands there is no directory")
 	case v.readOnly:
 		return level(Fail, "mount -o remount,rw "+v.path+", or "+elsewhere, "read-only")
 	case !v.writable:

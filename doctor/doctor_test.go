@@ -406,7 +406,7 @@ func TestCopyOfALivingJournal(t *testing.T) {
 	s := newSite(t)
 	long := fmt.Sprintf(`{"now":{"wall":"2026-11-25T12:00:00Z"},"obs":{},"because":%q}`, strings.Repeat("x", 8<<10))
 	var futures []*journal.Future
-	for range 400 { // so that a copy takes longer than a write
+	for range 800 { // so that a copy takes longer than a write
 		futures = append(futures, s.j.Go(journal.Record{Kind: fsm.Booted{}.Kind(), Version: 1, Body: []byte(long)}))
 	}
 	for _, f := range futures {

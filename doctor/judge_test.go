@@ -86,6 +86,7 @@ func TestJudgements(t *testing.T) {
 
 		{"a local disk", vol(func(*volume) {}), OK, "on ext4", ""},
 		{"a directory that is not there yet", vol(func(v *volume) { v.exists = false }), OK, "a start makes it", ""},
+		{"a file in its place", vol(func(v *volume) { v.isFile = true }), Fail, "no directory", "--local-dir"},
 		{"read-only", vol(func(v *volume) { v.readOnly, v.writable = true, false }), Fail, "read-only", "remount,rw"},
 		{"of another user", vol(func(v *volume) { v.writable = false }), Fail, "may not write", "--local-dir"},
 		{"NFS", vol(func(v *volume) { v.kind = "nfs4" }), Fail, "network", "local disk"},

@@ -46,7 +46,11 @@ func readTables(ctx context.Context, o Options, s *scratch) (*tables, []Check) {
 	case errors.Is(err, fs.ErrNotExist):
 		return t, []Check{ok("groom", "none has started in %s yet", o.Data)}
 	case err != nil:
-		return t, []Check{bad("groom", asOwner(err, "put back the file from a backup: without it this groom's tasks cannot be adopted"), "%v", err)}
+		hint := "ls -l " + o.Data
+		if errors.Is(err, home.ErrBadFile) {
+			hint = "put back the file from a backup: without it nothing that runs here can be adopted"
+		}
+		return t, []Check{bad("groom", asOwner(err, hint), "%v", err)}
 	}
 	t.home = h
 	var checks []Check
