@@ -8,7 +8,8 @@
 //	         │                 │                          ├── journal, story     bbolt + raft, told in words
 //	         │                 ├── server/barrier         ├── server/home        the data directory
 //	         │                 ├── server/disk            └── wire ── api        messages
-//	         └── job           └── supervisor ── supervisor/shim
+//	         ├── job           └── supervisor ── supervisor/shim
+//	         └── doctor            what a start would find; uses fsm, journal, supervisor, and changes nothing
 //
 // This binary is also the shim of every task: package supervisor/shim takes over in its init when it was started as
 // one, before anything here runs.

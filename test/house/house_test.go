@@ -62,6 +62,10 @@ var borders = map[string][]string{
 		"groom/api", "groom/clock", "groom/fault", "groom/fsm/cluster", "groom/fsm/table", "groom/job", "groom/journal", "groom/server/home",
 		"groom/story", "groom/wire",
 	},
+	"groom/doctor": {
+		"groom/api", "groom/clock", "groom/fsm", "groom/fsm/cluster", "groom/fsm/table", "groom/journal", "groom/server/disk",
+		"groom/server/home", "groom/supervisor", "groom/supervisor/ctl",
+	},
 }
 
 // Arrows run one way.
