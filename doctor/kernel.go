@@ -17,8 +17,7 @@ const newerKernel = "run a newer kernel"
 func kernel() []Check {
 	return []Check{
 		judgeKernel(release()), judgePidfd(openOwnPidfd()), judgeClone(tryClone3()), judgeCloseRange(tryCloseRange()),
-		judgeSubreaper(unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(new(int32))), 0, 0, 0)),
-		judgeChildren(hasChildren()), judgeHidepid(readMounts(), os.Geteuid()),
+		judgeSubreaper(askSubreaper()), judgeChildren(hasChildren()), judgeHidepid(readMounts(), os.Geteuid()),
 	}
 }
 
@@ -106,6 +105,13 @@ func judgeCloseRange(err error) Check {
 		return warn("close_range", newerKernel+" (5.11 has it)", "close_range: %v; descriptors are closed one by one, up to 1024", err)
 	}
 	return ok("close_range", "close_range with CLOEXEC")
+}
+
+// isReaper is where the kernel writes its answer: a stack could move meanwhile.
+var isReaper int32
+
+func askSubreaper() error {
+	return unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&isReaper)), 0, 0, 0)
 }
 
 func judgeSubreaper(err error) Check {

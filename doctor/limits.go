@@ -31,7 +31,11 @@ func limits(tasks int, mounts []mount) []Check {
 	} else {
 		checks = append(checks, judgeRoom("processes", "raise LimitNPROC= of the service, or ulimit -u", rlimit(unix.RLIMIT_NPROC), uint64(used), tasks))
 	}
-	for _, p := range pidsAbove(mounts) {
+	narrow := pidsAbove(mounts)
+	if len(narrow) == 0 {
+		checks = append(checks, ok("pids.max", "no limit in the cgroups of this process"))
+	}
+	for _, p := range narrow {
 		c := judgeRoom("pids.max", "raise TasksMax= of the service or slice that holds this cgroup", p.most, p.used, tasks)
 		c.Words += " in " + p.dir
 		checks = append(checks, c)

@@ -76,9 +76,10 @@ func (t *teller) ready(n *Node) {
 // follow feeds the watchdog for as long as the process really gets on with its work. The manager starts a process that
 // hangs anew, and its tasks live on.
 func (t *teller) follow(ctx context.Context, n *Node) {
-	every := statusEvery
+	every, patience := statusEvery, statusEvery
 	if dog := t.m.Watchdog(); dog > 0 {
-		every = min(every, dog/2)
+		// Where the host is so slow that all takes seconds, each look may take half of what the watchdog grants.
+		every, patience = min(every, dog/2), dog/2
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -87,7 +88,7 @@ func (t *teller) follow(ctx context.Context, n *Node) {
 		if t.life.Err() != nil {
 			words = "ending; " + words
 		}
-		err := n.alive(ctx, every)
+		err := n.alive(ctx, patience)
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -110,4 +113,77 @@ func TestServiceManagerIsTold(t *testing.T) {
 	}
 	m.until("STOPPING=1")
 	<-a.done
+}
+
+// The disk of the journal hangs: the watchdog starves, the manager kills the groom, and the next one finds every task
+// as it was.
+func TestWatchdogOfAGroomThatHangs(t *testing.T) {
+	m := newServiceManager(t)
+	a := &agent{t: t, data: t.TempDir(), args: agentArgs()}
+	a.env = []string{"NOTIFY_SOCKET=" + m.name, "WATCHDOG_USEC=1000000"}
+	a.launch()
+	t.Cleanup(func() {
+		if a.running() {
+			a.kill9()
+		}
+		killAttempts(t, a.data)
+	})
+	id := a.submit(write(t, "job.yaml", threeSleepers))
+	before := a.awaitTasks(id, api.TaskRunning)
+
+	said := filepath.Join(t.TempDir(), "strace")
+	strace := exec.Command("strace", "-f", "-o", said, "-p", fmt.Sprint(a.cmd.Process.Pid),
+		"-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=600s")
+	if err := strace.Start(); err != nil {
+		t.Fatal(err)
+	}
+	letGo := sync.OnceFunc(func() {
+		strace.Process.Kill()
+		strace.Wait()
+	})
+	t.Cleanup(letGo) // before the groom is waited for: a process that is traced ends when its tracer has seen it
+	submit := exec.Command(filepath.Join(bin, "groom"), "job", "submit", write(t, "job.yaml", threeSleepers), "--data", a.data)
+	a.await("a sync hangs", func() bool {
+		if submit.Process == nil && traced(a.cmd.Process.Pid) {
+			if err := submit.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, _ := os.ReadFile(said)
+		return strings.Contains(string(b), "fdatasync")
+	})
+	defer func() {
+		submit.Process.Kill()
+		submit.Wait()
+	}()
+	m.until("STATUS=no progress")
+	for quiet := time.Now().Add(2 * time.Second); time.Now().Before(quiet); { // twice what the watchdog grants
+		m.conn.SetReadDeadline(quiet)
+		b := make([]byte, 4096)
+		if n, err := m.conn.Read(b); err == nil && strings.Contains(string(b[:n]), "WATCHDOG") {
+			t.Error("a groom that hangs feeds its watchdog")
+		}
+	}
+
+	a.cmd.Process.Kill() // what the manager does then
+	letGo()
+	<-a.done
+	a.launch()
+	for i, task := range a.awaitTasks(id, api.TaskRunning) {
+		if task.Pid != before[i].Pid || task.Attempt != 1 {
+			t.Errorf("task %d: pid %d attempt %d, was pid %d", i, task.Pid, task.Attempt, before[i].Pid)
+		}
+	}
+}
+
+// traced says whether a tracer holds every thread of the process.
+func traced(pid int) bool {
+	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, path := range paths {
+		b, _ := os.ReadFile(path)
+		if strings.Contains(string(b), "TracerPid:\t0\n") {
+			return false
+		}
+	}
+	return len(paths) > 0
 }
