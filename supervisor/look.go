@@ -100,9 +100,11 @@ func peek(ref Ref) (Finding, error) {
 	left, unread := []int(nil), "it had no token"
 	if ref.Token != "" {
 		mark, since, session := traces(ref)
-		if left, unread, err = scan(mark, since, session); err != nil {
+		seen, err := scan(mark, since, session, map[int]bool{})
+		if err != nil {
 			return Finding{}, err
 		}
+		left, unread = seen.marked, seen.unread
 	}
 	// Adopt empties the control group of one that has one, which is its proof.
 	spec, err := ctl.Read(ref.Dir, ctl.Spec)

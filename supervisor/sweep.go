@@ -86,18 +86,27 @@ func sweepMarked(ctx context.Context, ref Ref) swept {
 	}
 	mark, since, session := traces(ref)
 	began, d := time.Now(), quietPause
+	known := map[int]bool{}
 	for quiet := 0; quiet < quietScans; {
-		pids, unread, err := scan(mark, since, session)
+		found, err := scan(mark, since, session, known)
 		if err != nil {
 			w.unproven, w.why = true, err.Error()
 			return w
 		}
-		if len(pids) == 0 {
-			quiet++
+		if len(found.marked) == 0 {
 			most := quietPause
-			w.unproven, w.why = unread != "", unread
-			if w.unproven && since > 0 && time.Since(began) < unreadWait { // without a shim there was no task
+			patient := since > 0 && time.Since(began) < unreadWait // without a shim there was no task
+			w.unproven, w.why = found.unread != "", found.unread
+			switch {
+			case w.unproven && patient:
 				quiet, most = 0, unreadLast
+			case (found.gone || found.blank) && patient:
+				// This scan shows nothing, for or against.
+			case found.gone && since > 0:
+				w.unproven, w.why = true, "processes come and go faster than they can be looked at"
+				quiet++
+			default:
+				quiet++
 			}
 			if !pause(ctx, &d, most) {
 				w.unproven, w.why = true, "interrupted"
@@ -107,7 +116,7 @@ func sweepMarked(ctx context.Context, ref Ref) swept {
 		}
 		quiet = 0
 		fault.Point("supervisor.before-sweep-kill")
-		for _, pid := range pids {
+		for _, pid := range found.marked {
 			killed, stuck := killMarked(pid, mark)
 			if killed {
 				w.killed = append(w.killed, pid)
@@ -133,48 +142,75 @@ func traces(ref Ref) (mark []byte, since int64, session int) {
 	return []byte(EnvToken + "=" + ref.Token), since, session
 }
 
-// scan lists the processes with the mark, and names one that could be of the attempt but cannot be read.
-func scan(mark []byte, since int64, session int) (pids []int, unread string, err error) {
+// scanned is what one scan found.
+type scanned struct {
+	marked []int  // processes with the mark
+	unread string // names one that could be of the attempt but cannot be read
+	// gone says that a process which nobody had looked at ended after it was listed, blank that one showed no
+	// environment, as they do between two images. A chain of processes, each of which makes the next one and ends, can
+	// pass a scan only so: whoever it had made by then was not listed. What lives from the list to its reading shows
+	// its mark.
+	gone, blank bool
+}
+
+// scan looks at every process but those that are known not to carry the mark, and whose children do not either. All but
+// the first scan of a sweep are quick therefore, which leaves a chain little time to pass.
+func scan(mark []byte, since int64, session int, known map[int]bool) (found scanned, err error) {
 	dir, err := os.Open("/proc")
 	if err != nil {
-		return nil, "", fmt.Errorf("scan processes: %w", err)
+		return found, fmt.Errorf("scan processes: %w", err)
 	}
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return nil, "", fmt.Errorf("scan processes: %w", err)
+		return found, fmt.Errorf("scan processes: %w", err)
 	}
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
-		if err != nil || pid == os.Getpid() {
+		if err != nil || pid == os.Getpid() || known[pid] {
 			continue
 		}
-		has, err := marked(pid, mark)
+		has, shown, err := marked(pid, mark)
 		switch {
 		case has:
-			pids = append(pids, pid)
+			found.marked = append(found.marked, pid)
 		case errors.Is(err, fs.ErrPermission) && suspect(pid, since, session):
-			unread = fmt.Sprintf("process %d cannot be read", pid)
+			found.unread = fmt.Sprintf("process %d cannot be read", pid)
 		case err == nil && inSession(pid, since, session):
 			// It has put on another environment. The number of a session whose leader has gone may be a
 			// stranger's by now: it is told, and not killed.
-			unread = fmt.Sprintf("process %d is of its session, and does not carry its token", pid)
+			found.unread = fmt.Sprintf("process %d is of its session, and does not carry its token", pid)
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) || err == nil && !shown:
+			// It has gone, or it is a zombie or a thread of the kernel, or it is between two images.
+			st, there := readStat(pid)
+			switch {
+			case !there || !st.runs():
+				found.gone = true
+				known[pid] = there // a zombie makes nothing any more
+			case st.kernel || st.start < since:
+				known[pid] = true
+			default:
+				found.blank = true
+			}
+		case err == nil:
+			known[pid] = true
 		}
 	}
-	return pids, unread, nil
+	return found, nil
 }
 
-func marked(pid int, mark []byte) (bool, error) {
+// marked says whether a process has the mark, and whether it shows any environment at all.
+func marked(pid int, mark []byte) (has, shown bool, err error) {
 	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	for v := range bytes.SplitSeq(env, []byte{0}) {
 		if bytes.Equal(v, mark) {
-			return true, nil
+			return true, true, nil
 		}
 	}
-	return false, nil
+	return false, len(env) > 0, nil
 }
 
 // suspect says whether a process that may not be read could be of the attempt: it is younger than the shim, and of
@@ -205,7 +241,7 @@ func killMarked(pid int, mark []byte) (killed, stuck bool) {
 		return false, false
 	}
 	defer unix.Close(fd)
-	if has, err := marked(pid, mark); err != nil || !has || pidfdEnded(fd) {
+	if has, _, err := marked(pid, mark); err != nil || !has || pidfdEnded(fd) {
 		return false, false
 	}
 	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) != nil {

@@ -79,11 +79,11 @@ func (o *otherSpace) end() {
 // runs says whether anything carries the token of the attempt, in whatever namespace.
 func runs(t *testing.T, spec Spec) bool {
 	t.Helper()
-	pids, _, err := scan([]byte(EnvToken+"="+spec.Token), 0, 0)
+	found, err := scan([]byte(EnvToken+"="+spec.Token), 0, 0, map[int]bool{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return len(pids) > 0
+	return len(found.marked) > 0
 }
 
 // A container was restarted, or lives beside this one: no pid of there means anything here.
