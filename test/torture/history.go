@@ -57,9 +57,16 @@ type jobRow struct {
 // attempt is what the groom's journal tells of one.
 type attempt struct {
 	row      attemptRow
+	index    uint64
 	intended int64 // boot clock of the entry that first named it
 	ended    int64 // of the entry with its end, 0 without
 	ends     int   // entries that gave it an end, or changed it
+}
+
+// order is a directive that the groom took.
+type order struct {
+	index uint64
+	kind  api.DirectiveKind
 }
 
 // history is both journals, with what the changes of their entries add up to.
@@ -69,12 +76,13 @@ type history struct {
 	tasks         map[string][]taskRow // every state that each went through
 	jobs          map[string][]jobRow  // of the master
 	limits        map[string]int       // of failures, by job, as the groom has it
+	orders        map[string][]order   // of a whole job, as the groom took them
 	adopted       int
 	stale         int
 }
 
 func readHistory(reaper *reaper, bin, data string) (*history, error) {
-	h := &history{attempts: map[string]*attempt{}, tasks: map[string][]taskRow{}, jobs: map[string][]jobRow{}, limits: map[string]int{}}
+	h := &history{attempts: map[string]*attempt{}, tasks: map[string][]taskRow{}, jobs: map[string][]jobRow{}, limits: map[string]int{}, orders: map[string][]order{}}
 	var err error
 	if h.groom, err = h.read(reaper, bin, data, "groom", h.ofGroom); err != nil {
 		return h, err
@@ -110,8 +118,11 @@ func (h *history) read(reaper *reaper, bin, data, of string, apply func(entry, c
 				return all, fmt.Errorf("entry %d of the %s: %w", e.Index, of, err)
 			}
 		}
-		if e.Kind == "groom.recovered" {
+		switch e.Kind {
+		case "groom.recovered":
 			h.count(e)
+		case "directive.accepted":
+			h.take(e)
 		}
 	}
 	return all, nil
@@ -138,6 +149,14 @@ func (h *history) count(e entry) {
 	}
 }
 
+func (h *history) take(e entry) {
+	var o struct{ Directive api.Directive }
+	if json.Unmarshal(e.Body.Obs, &o) == nil && len(o.Directive.Tasks) == 0 {
+		job := string(o.Directive.Job)
+		h.orders[job] = append(h.orders[job], order{e.Index, o.Directive.Kind})
+	}
+}
+
 func (h *history) ofGroom(e entry, c change) error {
 	if c.Row == nil {
 		return nil // forgotten
@@ -146,7 +165,7 @@ func (h *history) ofGroom(e entry, c change) error {
 	case "attempts":
 		a := h.attempts[c.Key]
 		if a == nil {
-			a = &attempt{intended: int64(e.Body.Now.Boot)}
+			a = &attempt{index: e.Index, intended: int64(e.Body.Now.Boot)}
 			h.attempts[c.Key] = a
 		}
 		old := a.row.End

@@ -129,3 +129,21 @@ func (h *host) close(r *reaper) error {
 	}
 	return fmt.Errorf("unmount: %w", err)
 }
+
+// probe finds out whether this host lets a test mount a file system and crash it.
+func probe(dir string, r *reaper) error {
+	dir = filepath.Join(dir, "probe")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	h, err := newHost(dir, true, r)
+	if err != nil {
+		return err
+	}
+	err = h.cut()
+	if err == nil {
+		err = h.restore(r, func() error { return nil })
+	}
+	return errors.Join(err, h.close())
+}

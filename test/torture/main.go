@@ -4,14 +4,19 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -20,6 +25,7 @@ type options struct {
 	seed     uint64
 	bin, dir string
 	power    string
+	only     string
 	verbose  bool
 }
 
@@ -31,12 +37,16 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "bin", "directory of groom, pi and task")
 	flag.StringVar(&o.dir, "dir", "", "directory for what the rounds leave (default: a temporary one, removed when nothing is found)")
 	flag.StringVar(&o.power, "power", "some", "rounds on a machine that loses its power: some, all or none")
+	flag.StringVar(&o.only, "only", "", "make every step of this kind")
 	flag.BoolVar(&o.verbose, "v", false, "print a line for each round")
 	flag.Parse()
 	if o.seed == 0 {
 		o.seed = rand.Uint64N(1 << 32)
 	}
-	ok, err := run(o)
+	// A first signal ends the round after its step, with everything that it started.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ok, err := run(ctx, o)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "torture:", err)
 	}
@@ -45,7 +55,7 @@ func main() {
 	}
 }
 
-func run(o options) (ok bool, err error) {
+func run(ctx context.Context, o options) (ok bool, err error) {
 	if o.bin, err = filepath.Abs(o.bin); err != nil {
 		return false, err
 	}
@@ -60,9 +70,17 @@ func run(o options) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	fmt.Printf("torture: seed %d, %d cycles, in %s\n", o.seed, o.n, o.dir)
+	if o.power != "none" {
+		if err := probe(o.dir, reaper); err != nil && o.power == "all" {
+			return false, fmt.Errorf("no loss of power can be had here: %w", err)
+		} else if err != nil {
+			fmt.Println("torture: without losses of power, which cannot be had here:", err)
+			o.power = "none"
+		}
+	}
 	began := time.Now()
 	total := tally{kills: map[string]int{}}
-	fmt.Printf("torture: seed %d, %d cycles, in %s\n", o.seed, o.n, o.dir)
 	for i := 0; total.cycles < o.n && len(total.found) == 0; i++ {
 		n := min(o.round, o.n-total.cycles)
 		r := &round{
@@ -70,8 +88,14 @@ func run(o options) (ok bool, err error) {
 			crashable: o.power == "all" || o.power == "some" && i%4 == 1,
 		}
 		r.steps = planOf(r.seed, n, r.crashable)
-		t, err := r.run()
+		for i := range r.steps {
+			r.steps[i].kind = cmp.Or(o.only, r.steps[i].kind)
+		}
+		t, err := r.run(ctx)
 		total.add(t)
+		if ctx.Err() != nil {
+			return false, errors.Join(ctx.Err(), os.RemoveAll(o.dir))
+		}
 		if err != nil {
 			return false, fmt.Errorf("round %d: %w; look into %s", i, err, r.dir)
 		}

@@ -34,7 +34,7 @@ type evidence struct {
 // judge compares what the marks show with what the journals tell. The marks were made by the tasks themselves, the
 // kills are the harness's own: neither comes from groom.
 func judge(e *evidence) []violation {
-	j := &judge1{evidence: e, of: map[string][]mark.Execution{}}
+	j := &judgement{evidence: e, of: map[string][]mark.Execution{}}
 	for _, m := range e.marks {
 		j.of[m.Attempt] = append(j.of[m.Attempt], m)
 	}
@@ -59,18 +59,18 @@ func judge(e *evidence) []violation {
 	return j.found
 }
 
-type judge1 struct {
+type judgement struct {
 	*evidence
 	of    map[string][]mark.Execution // by attempt
 	found []violation
 }
 
-func (j *judge1) say(invariant int, format string, args ...any) {
+func (j *judgement) say(invariant int, format string, args ...any) {
 	j.found = append(j.found, violation{invariant, fmt.Sprintf(format, args...)})
 }
 
 // acknowledged: what was answered is there, by the entry that the answer named, and once.
-func (j *judge1) acknowledged() {
+func (j *judgement) acknowledged() {
 	for _, words := range j.w.wrong {
 		j.say(1, "%s", words)
 	}
@@ -98,15 +98,31 @@ func (j *judge1) acknowledged() {
 		if e, ok := at(j.history.master, a.index); !ok || e.Kind != "job.asked" {
 			j.say(1, "%s of %s was acknowledged with entry %d, which is %q", a.verb, a.job, a.index, e.Kind)
 		}
-		rows := j.history.jobs[string(a.job)]
-		if a.verb == api.VerbKill && len(rows) > 0 && rows[len(rows)-1].State != api.JobKilled {
-			j.say(1, "the kill of %s was acknowledged, and it is %s", a.job, rows[len(rows)-1].State)
+	}
+	for id, a := range j.history.attempts {
+		if by := j.history.against(id, a.index); by.kind != "" {
+			j.say(1, "%s was intended by entry %d, after the groom took a %s of its job by entry %d", id, a.index, by.kind, by.index)
 		}
 	}
 }
 
+// against is the stop or the kill that stood when an attempt was intended, if there was one.
+func (h *history) against(id string, index uint64) order {
+	var by order
+	for _, o := range h.orders[string(jobOfAttempt(id))] {
+		switch {
+		case o.index >= index || by.kind == api.DirectiveKill:
+		case o.kind == api.DirectiveKill || o.kind == api.DirectiveStop:
+			by = o
+		case o.kind == api.DirectiveResume || o.kind == api.DirectiveLaunch || o.kind == api.DirectiveRecover:
+			by = order{}
+		}
+	}
+	return by
+}
+
 // overlaps: at any moment at most one process of an attempt, and of a task, lives; no attempt runs twice.
-func (j *judge1) overlaps() {
+func (j *judgement) overlaps() {
 	mains := map[string][]mark.Execution{} // by task
 	for _, m := range j.marks {
 		if m.Kind == mark.Main {
@@ -134,7 +150,7 @@ func (j *judge1) overlaps() {
 }
 
 // intents: nothing ran that an earlier entry had not intended.
-func (j *judge1) intents() {
+func (j *judgement) intents() {
 	for _, m := range j.marks {
 		a := j.history.attempts[m.Attempt]
 		switch {
@@ -147,7 +163,7 @@ func (j *judge1) intents() {
 }
 
 // outcome: an attempt has one end, which the marks and the kills explain.
-func (j *judge1) outcome(id string, a *attempt) {
+func (j *judgement) outcome(id string, a *attempt) {
 	if a.ends != 1 || a.row.End == nil {
 		j.say(4, "%s has %d ends", id, a.ends)
 		return
@@ -180,7 +196,7 @@ func (j *judge1) outcome(id string, a *attempt) {
 		why = "nobody killed its shim"
 	case o.Kind == api.Lost && o.Why == api.WhyReboot && !j.cut(a):
 		why = "there was no reboot"
-	case o.Kind == api.Lost && j.x.finished[id] && main != nil && main.Ended && !j.hit(id, a, ofShim):
+	case o.Kind == api.Lost && j.x.finished[id] && main != nil && main.Ended && !j.struck(id):
 		why = fmt.Sprintf("it exited with code %d, and its shim had told so before the power was lost", main.Code)
 	case plain && (o.Kind == api.OOM || o.Kind == api.OutOfContact || o.Kind == api.RolledBack):
 		why = "that cannot be"
@@ -190,13 +206,15 @@ func (j *judge1) outcome(id string, a *attempt) {
 	}
 }
 
-// hit says whether a kill of the harness explains the end: of this kind, or of what may be either between a fork and
-// its exec.
-func (j *judge1) hit(id string, a *attempt, kind string) bool {
-	for _, k := range j.x.kills {
-		if k.attempt == id && (k.kind == kind || k.kind == ofShim || k.kind == ofTask) {
-			return true
-		}
+// struck says whether the harness killed the shim or the task. Between a fork and its exec one looks like the other.
+func (j *judgement) struck(id string) bool {
+	return slices.ContainsFunc(j.x.kills, func(k killing) bool { return k.attempt == id && (k.kind == ofShim || k.kind == ofTask) })
+}
+
+// hit says whether something that the harness did explains the end: a kill, a point, a loss of power.
+func (j *judgement) hit(id string, a *attempt, kind string) bool {
+	if j.struck(id) {
+		return true
 	}
 	for _, s := range j.x.armed {
 		if a.intended <= s.to && a.ended >= s.from && kind == ofShim {
@@ -207,13 +225,13 @@ func (j *judge1) hit(id string, a *attempt, kind string) bool {
 }
 
 // cut says whether the power was lost while the attempt may have lived.
-func (j *judge1) cut(a *attempt) bool {
+func (j *judgement) cut(a *attempt) bool {
 	return slices.ContainsFunc(j.x.cuts, func(at int64) bool { return at >= a.intended && at <= a.ended })
 }
 
 func jobOfAttempt(id string) api.JobID { return api.AttemptID(id).Task().Job() }
 
-func (j *judge1) typeOf(id string) api.JobType {
+func (j *judgement) typeOf(id string) api.JobType {
 	rows := j.history.jobs[string(jobOfAttempt(id))]
 	if len(rows) == 0 {
 		return api.Plain
@@ -221,7 +239,7 @@ func (j *judge1) typeOf(id string) api.JobType {
 	return rows[0].Type
 }
 
-func (j *judge1) isMissing(id string) bool {
+func (j *judgement) isMissing(id string) bool {
 	for _, s := range j.w.sent {
 		if s.job == jobOfAttempt(id) {
 			return s.spec.Command[0] == missing
@@ -232,7 +250,7 @@ func (j *judge1) isMissing(id string) bool {
 
 // budgets: within a period, which only a resume ends, no more ends are counted than the limit; by the rows, and by the
 // marks alone.
-func (j *judge1) budgets() {
+func (j *judgement) budgets() {
 	for id, rows := range j.history.tasks {
 		job := api.TaskID(id).Job()
 		limit := j.history.limits[string(job)]
@@ -254,7 +272,10 @@ func (j *judge1) budgets() {
 			periods++ // one whose answer was lost
 		}
 		for _, m := range j.marks {
-			if m.Task == id && m.Kind == mark.Main && m.Ended && m.Code != 0 {
+			// One whose end was lost with the power before its shim could keep it is known to nobody.
+			a := j.history.attempts[m.Attempt]
+			known := a != nil && a.row.End != nil && a.row.End.Outcome.Kind != api.Lost
+			if known && m.Task == id && m.Kind == mark.Main && m.Ended && m.Code != 0 {
 				failed++
 			}
 		}
@@ -265,7 +286,7 @@ func (j *judge1) budgets() {
 }
 
 // terminal: no state follows a terminal one, of a task or of a job; and no execution begins after it.
-func (j *judge1) terminal() {
+func (j *judgement) terminal() {
 	for id, rows := range j.history.tasks {
 		for i, t := range rows[1:] {
 			if rows[i].State.Terminal() && !rows[i].Moved && t.State != rows[i].State {
@@ -286,7 +307,7 @@ func (j *judge1) terminal() {
 }
 
 // descendants: what a task made is gone once its end is recorded, unless the end says that this is not proven.
-func (j *judge1) descendants() {
+func (j *judgement) descendants() {
 	for _, m := range j.marks {
 		a := j.history.attempts[m.Attempt]
 		if a == nil || a.row.End == nil || a.row.End.Unproven {

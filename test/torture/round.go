@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,7 +36,7 @@ type tally struct {
 	found      []violation
 }
 
-func (r *round) run() (tally, error) {
+func (r *round) run(ctx context.Context) (tally, error) {
 	t := tally{kills: map[string]int{}}
 	d, err := makeDirs(r.dir, r.bin)
 	if err != nil {
@@ -68,6 +69,9 @@ func (r *round) run() (tally, error) {
 	w := newWork(a, r.seed, d)
 	w.begin()
 	for i, s := range r.steps {
+		if ctx.Err() != nil {
+			break
+		}
 		if err = x.carryOut(s); err != nil {
 			err = fmt.Errorf("step %d (%s): %w", i, s.kind, err)
 			break
@@ -75,6 +79,9 @@ func (r *round) run() (tally, error) {
 		t.cycles++
 	}
 	w.end()
+	if ctx.Err() != nil {
+		return t, ctx.Err()
+	}
 	if err == nil {
 		err = errors.Join(a.start(""), a.ready())
 	}
