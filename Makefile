@@ -12,6 +12,10 @@ export CGO_ENABLED = 0
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     = mvdan.cc/gofumpt@v0.12.0
 
+# The torture: cycles, and the seed of its plan (0 draws one, and prints it).
+N    ?= 400
+SEED ?= 0
+
 .PHONY: help build run test race lint e2e torture teeth sweep bench bench-peers soak clean
 
 help: ## what there is
@@ -51,6 +55,20 @@ bench-peers: ## install supervisord and s6, which make bench measures beside gro
 
 soak: ## 10,000 short attempts through one groom: nothing of them may stay behind
 	$(GO) test -count=1 -timeout 30m -v ./test/soak -attempts=10000
+
+torture: ## random kills of groom, shims and tasks, judged by marks on disk (N=cycles SEED=plan)
+	@$(MAKE) -s torturers
+	@$(BUILD)/torture/torture -bin $(BUILD)/torture -n $(N) -seed $(SEED) -v
+
+teeth: ## the torture must find each of five builds that lack one protection
+	@$(MAKE) -s torturers
+	@$(GO) run ./test/torture/teeth -bin $(BUILD)/torture -dir $(BUILD)/teeth
+
+# Groom, what it runs, and what tortures it.
+.PHONY: torturers
+torturers:
+	@mkdir -p $(BUILD)/torture
+	@$(GO) build -trimpath -o $(BUILD)/torture/ . ./examples/pi ./test/torture ./test/torture/task
 
 clean: ## remove what was built
 	rm -rf $(BIN) $(BUILD)

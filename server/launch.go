@@ -23,6 +23,9 @@ import (
 
 // launch makes the process of an attempt that the journal intends. An error says that none was made.
 func (g *Groom) launch(ctx context.Context, a fsm.Attempt) error {
+	if launchedBefore(a.ID) {
+		return nil
+	}
 	row, spec, err := g.specOf(a.ID.Task().Job())
 	if err != nil {
 		return err

@@ -48,6 +48,7 @@ func (g *Groom) observeAt(ctx context.Context, o fsm.Observation) (uint64, error
 		if err != nil {
 			return 0, err
 		}
+		g.beforeRecord(ctx, dec)
 		receipt, err := g.journal.Propose(ctx, journal.Record{Kind: o.Kind(), Version: 1, Body: body})
 		if err != nil {
 			return 0, err

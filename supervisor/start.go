@@ -101,6 +101,9 @@ func (s *Supervisor) forkShim(ctx context.Context, a *attempt, spec ctl.Record) 
 	}
 	// The shim holds the same open file: closing ours does not unlock.
 	defer unix.Close(lock)
+	if !shim.LockFirst {
+		_ = unix.Flock(lock, unix.LOCK_UN)
+	}
 	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open null device: %w", err)

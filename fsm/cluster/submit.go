@@ -9,7 +9,7 @@ import (
 
 // submitted takes a job into the queue. A request that was taken before has no second effect.
 func (d *decider) submitted(o Submitted) error {
-	if seen, ok := d.Requests.Get(o.Request); ok && o.Request != "" {
+	if seen, ok := d.Requests.Get(o.Request); ok && o.Request != "" && dedupes {
 		if seen.Spec != o.Spec {
 			return fmt.Errorf("request %s was used for another job, %s: %w", o.Request, seen.Job, ErrRefused)
 		}

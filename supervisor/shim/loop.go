@@ -207,7 +207,7 @@ func (s *shim) closeChild() {
 // somebody removed the attempt's directory there is no place for a record and nobody who could read one.
 func (s *shim) record() bool {
 	point("shim.before-exit")
-	if err := put("ctl/exit", s.exitRecord(), true); err == nil || err == syscall.ENOENT {
+	if err := put("ctl/exit", s.exitRecord(), syncExit); err == nil || err == syscall.ENOENT {
 		s.phase = finished
 		return true
 	}

@@ -77,6 +77,9 @@ func run(dir string) {
 	}
 	// The lock must end with this process: a task that inherited it would make a dead shim look alive.
 	keepFromTask()
+	if !LockFirst {
+		_ = syscall.Flock(LockFD, syscall.LOCK_EX)
+	}
 	if syscall.Chdir(dir) != nil {
 		syscall.Exit(endNoDir)
 	}
@@ -88,14 +91,9 @@ func run(dir string) {
 		syscall.Exit(endNoIdentity)
 	}
 	point("shim.before-claim")
-	// O_EXCL makes this the only shim that ever runs the attempt, whatever else went wrong.
-	fd, err := syscall.Open("ctl/claim", syscall.O_CREAT|syscall.O_EXCL|syscall.O_WRONLY|syscall.O_CLOEXEC, 0o600)
-	if err != nil {
+	if !claim() {
 		syscall.Exit(endNoClaim)
 	}
-	point("shim.before-claim-text")
-	_, _ = syscall.Write(fd, []byte("v=1\n"))
-	_ = syscall.Close(fd)
 	// Killed from here on until the exit record stands: the attempt may have run. Its code is lost.
 	point("shim.before-spec")
 	s.birth()

@@ -51,7 +51,7 @@ func newHost(dir string, crashable bool, r *reaper) (*host, error) {
 		return nil, fmt.Errorf("mount file system: %w", err)
 	}
 	if err := h.boot(); err != nil {
-		return nil, errors.Join(err, h.close(r))
+		return nil, errors.Join(err, h.close())
 	}
 	err := os.Mkdir(h.data, 0o700)
 	unix.Sync()
@@ -94,11 +94,11 @@ func (h *host) cut() error {
 	return nil
 }
 
-// restore mounts what was left, as another boot.
-func (h *host) restore(r *reaper) error {
+// restore ends every process, and mounts what was left, as another boot.
+func (h *host) restore(r *reaper, killAll func() error) error {
 	deadline := time.Now().Add(patience)
 	for {
-		if err := h.close(r); err != nil {
+		if err := errors.Join(killAll(), h.close()); err != nil {
 			return err
 		}
 		if _, err := r.run("mount", "-o", "loop", h.image, h.mounted); err != nil {
@@ -117,7 +117,7 @@ func (h *host) restore(r *reaper) error {
 }
 
 // close unmounts. Dying processes may hold the file system for a moment.
-func (h *host) close(r *reaper) error {
+func (h *host) close() error {
 	if !h.crashable {
 		return nil
 	}

@@ -109,13 +109,17 @@ func (x *executioner) groom(s step) error {
 			return err
 		}
 		time.Sleep(after)
-		x.killGroom()
+		x.a.kill9()
+		x.killed("starting", "")
 	}
 	return x.a.start("")
 }
 
-// pointPatience is how long a groom has to come to the point at which it is to die.
-const pointPatience = 600 * time.Millisecond
+// How long a groom has to come to the point at which it is to die.
+const (
+	pointPatience = 400 * time.Millisecond
+	forkPatience  = 2 * time.Second // until there is something to launch
+)
 
 // point starts a groom that dies at a point, as do its shims at theirs.
 func (x *executioner) point(s step) error {
@@ -133,53 +137,64 @@ func (x *executioner) point(s step) error {
 	return x.a.start("")
 }
 
-// newborn kills the groom at the moment after a fork, and freezes the shim that it had just made: a host on which
+// newborn kills the groom at the moment after a fork, and freezes the shim that it has just made: a host on which
 // everything takes long. Then the shim wakes up, or it is killed after its task has begun, with the groom still down.
 func (x *executioner) newborn(s step) error {
 	x.killGroom()
-	before := map[int]bool{}
-	for _, pid := range x.reaper.left() {
-		before[pid] = true
+	before := map[string]bool{}
+	for _, v := range x.living() {
+		before[v.attempt] = true
 	}
 	if err := x.a.start("supervisor.after-fork"); err != nil {
 		return err
 	}
-	if !x.a.died(pointPatience) {
-		x.killGroom()
-		return x.a.start("")
-	}
-	x.count["point"]++
-	var frozen []int
-	for _, pid := range x.reaper.left() {
-		if !before[pid] && syscall.Kill(pid, syscall.SIGSTOP) == nil { // a child of this process: the number is its own
-			frozen = append(frozen, pid)
-		}
-	}
-	wake := func() {
-		for _, pid := range frozen {
-			_ = syscall.Kill(pid, syscall.SIGCONT)
-		}
-	}
 	if s.nip {
-		wake()
-		x.nip(frozen, s.down)
+		if x.a.died(forkPatience) {
+			x.count["point"]++
+			x.nip(before, s.down)
+		} else {
+			x.killGroom()
+		}
 		return x.a.start("")
 	}
+	frozen := x.freezeFirst(before)
+	x.killGroom()
 	if err := x.a.start(""); err != nil {
 		return err
 	}
-	x.count["frozen"] += len(frozen)
 	time.Sleep(s.down)
-	wake()
+	for _, v := range frozen {
+		v.send(x.a.data, x.d.marks, syscall.SIGCONT)
+	}
+	return nil
+}
+
+// freezeFirst looks at the groom's children, and once the groom has died at those that it left to this process, without
+// a pause until the first new shim executes, and stops it before it has done much: it has one millisecond for that.
+func (x *executioner) freezeFirst(before map[string]bool) []victim {
+	dead := 0
+	for deadline := time.Now().Add(forkPatience); time.Now().Before(deadline) && dead < 10; {
+		of := x.a.cur.pid
+		if x.a.cur.ended() {
+			of = os.Getpid()
+			dead++
+		}
+		for _, pid := range childrenOf(of) {
+			v, ok := identify(pid, x.a.data, x.d.marks)
+			if ok && v.kind == ofShim && !before[v.attempt] && v.send(x.a.data, x.d.marks, syscall.SIGSTOP) {
+				x.count["frozen"]++
+				return []victim{v}
+			}
+		}
+	}
 	return nil
 }
 
 // nip waits until the task of a newborn shim has begun, and kills the shim, which ends the task: no groom ever saw it.
-func (x *executioner) nip(shims []int, within time.Duration) {
+func (x *executioner) nip(before map[string]bool, within time.Duration) {
 	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		for _, pid := range shims {
-			v, ok := identify(pid, x.a.data, x.d.marks)
-			if !ok || v.kind != ofShim {
+		for _, v := range x.living() {
+			if v.kind != ofShim || before[v.attempt] {
 				continue
 			}
 			marks, _ := filepath.Glob(filepath.Join(x.d.marks, "*", v.attempt+"."+mark.Main+".*"))
@@ -207,42 +222,55 @@ func (x *executioner) freeze(s step) {
 // power takes the power from the machine: what was not synced is lost, and every process ends. Before it, the groom is
 // away for a while, so that some tasks end, and their shims, and nobody is there to see it.
 func (x *executioner) power(s step) error {
-	x.killGroom()
-	shims := map[string]int{}
-	for _, v := range x.living() {
-		if v.kind == ofShim {
-			shims[v.attempt] = v.pid
-		}
+	if err := x.a.ready(); err != nil {
+		return err
 	}
 	time.Sleep(s.down)
-	for _, v := range x.living() {
-		if v.kind == ofShim {
-			delete(shims, v.attempt)
+	x.killGroom()
+	before := x.shims()
+	for deadline := time.Now().Add(2 * s.down); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if now := x.shims(); len(now) < len(before) {
+			for attempt := range before {
+				if !now[attempt] {
+					x.finished[attempt] = true // if it was killed, that stands in the records
+				}
+			}
+			break
 		}
-	}
-	for attempt := range shims {
-		x.finished[attempt] = true // and was not killed, or a kill stands in the records
 	}
 	if err := x.host.cut(); err != nil {
 		return err
 	}
 	x.cuts = append(x.cuts, mark.Boot())
 	x.count["power"]++
-	if err := x.killAll(); err != nil {
-		return err
-	}
-	if err := x.host.restore(x.reaper); err != nil {
+	if err := x.host.restore(x.reaper, x.killAll); err != nil {
 		return err
 	}
 	return x.a.start("")
 }
 
-// killAll ends every process of the machine.
+// shims names the attempts whose shims live.
+func (x *executioner) shims() map[string]bool {
+	found := map[string]bool{}
+	for _, v := range x.living() {
+		if v.kind == ofShim {
+			found[v.attempt] = true
+		}
+	}
+	return found
+}
+
+// killAll ends every process of the machine. Between its fork and its exec a process does not show what it is: only
+// several looks in a row that find nothing are an end.
 func (x *executioner) killAll() error {
 	x.a.kill9()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	quiet := 0
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		all := x.living()
-		if len(all) == 0 {
+		if quiet++; len(all) > 0 {
+			quiet = 0
+		}
+		if quiet == 4 {
 			return nil
 		}
 		for _, v := range all {

@@ -41,7 +41,7 @@ var weights = []struct {
 	kind   string
 	weight int
 }{
-	{stepGroom, 30}, {stepShim, 14}, {stepTask, 20}, {stepChild, 8}, {stepBoth, 6}, {stepPoint, 12}, {stepNewborn, 6}, {stepFreeze, 4},
+	{stepGroom, 30}, {stepShim, 14}, {stepTask, 20}, {stepChild, 8}, {stepBoth, 6}, {stepPoint, 10}, {stepNewborn, 8}, {stepFreeze, 4},
 }
 
 // powerWeight is that of a loss of power, on a host where that can be had.
@@ -98,10 +98,10 @@ func draw(rng *rand.Rand, total int) step {
 	}
 	s.point = fmt.Sprintf("%s#%d", points[rng.IntN(len(points))], 1+rng.IntN(4))
 	switch {
-	case s.kind == stepNewborn && rng.IntN(12) == 0:
+	case s.kind == stepNewborn && rng.IntN(25) == 0:
 		s.down, s.nip = deepFreeze, false
 	case s.kind == stepNewborn || s.kind == stepFreeze:
-		s.down = 200*time.Millisecond + upTo(rng, 700*time.Millisecond)
+		s.down = 200*time.Millisecond + upTo(rng, 500*time.Millisecond)
 	case s.kind == stepPower:
 		s.down = upTo(rng, 300*time.Millisecond)
 	}

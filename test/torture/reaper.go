@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -127,17 +126,16 @@ func (r *reaper) signal(c *child, sig syscall.Signal) {
 	}
 }
 
-// left lists the children that this process did not start: those of dead parents.
-func (r *reaper) left() []int {
+// childrenOf lists the children of a process, as far as the kernel tells them.
+func childrenOf(pid int) []int {
 	var pids []int
-	files, _ := filepath.Glob("/proc/self/task/*/children")
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, f := range files {
-		b, _ := os.ReadFile(f) // a thread that has gone has none
+	tasks := "/proc/" + strconv.Itoa(pid) + "/task/"
+	threads, _ := os.ReadDir(tasks) // none when it has gone
+	for _, t := range threads {
+		b, _ := os.ReadFile(tasks + t.Name() + "/children")
 		for _, field := range strings.Fields(string(b)) {
-			if pid, err := strconv.Atoi(field); err == nil && r.mine[pid] == nil {
-				pids = append(pids, pid)
+			if child, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, child)
 			}
 		}
 	}

@@ -48,13 +48,13 @@ func (r *round) run(ctx context.Context) (tally, error) {
 	}
 	a, err := newAgent(r.bin, r.dir, h.data, r.reaper, h)
 	if err != nil {
-		return t, errors.Join(err, h.close(r.reaper))
+		return t, errors.Join(err, h.close())
 	}
 	x := &executioner{a: a, host: h, reaper: r.reaper, d: d, count: t.kills, finished: map[string]bool{}}
 	// Nothing of a round outlives it, whatever came of it.
 	defer func() {
 		err := x.killAll()
-		if err = errors.Join(err, h.close(r.reaper), a.log.Close()); err != nil {
+		if err = errors.Join(err, h.close(), a.log.Close()); err != nil {
 			fmt.Fprintln(os.Stderr, "torture: tidy up:", err)
 		}
 	}()
@@ -95,11 +95,13 @@ func (r *round) run(ctx context.Context) (tally, error) {
 	if e.leftovers, e.digests, err = r.close(x); err != nil {
 		return t, err
 	}
-	if e.history, err = readHistory(r.reaper, r.bin, h.data); err != nil {
-		return t, err
+	e.history, err = readHistory(r.reaper, r.bin, h.data)
+	if err == nil {
+		e.marks, err = mark.ReadAll(d.marks)
 	}
-	if e.marks, err = mark.ReadAll(d.marks); err != nil {
-		return t, err
+	if err != nil {
+		t.found = append(t.found, violation{8, err.Error()})
+		return t, nil // with what was found before
 	}
 	e.results = resultsOf(d)
 	t.found = append(t.found, judge(e)...)

@@ -76,7 +76,9 @@ func (t task) live(m *mark.Mark) {
 }
 
 // deaf ignores what can be ignored.
-func deaf() { signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGPIPE) }
+func deaf() {
+	signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGPIPE)
+}
 
 func (t task) spawn(habit string, attr *syscall.SysProcAttr, more ...int) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", t.marks, habit, "0", "0")
