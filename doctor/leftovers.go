@@ -91,8 +91,10 @@ func leftovers(o Options, t *tables, found []listed) []Check {
 		checks = append(checks, more...)
 	}
 	checks = append(checks, leftFiles(o, t)...)
-	if c, is := leftCgroups(readMounts(), t); is {
-		checks = append(checks, c)
+	if t.home != nil {
+		if c, is := leftCgroups(readMounts(), t.home.ID, t); is {
+			checks = append(checks, c)
+		}
 	}
 	if len(checks) == 0 {
 		return []Check{ok("leftovers", "none; %s with its row", count(owned, "attempt directory", "attempt directories, each"))}
@@ -210,8 +212,9 @@ func olderThan(path string, age time.Duration) bool {
 	return is && int(st.Uid) == os.Geteuid() && time.Since(info.ModTime()) > age
 }
 
-// leftCgroups finds empty cgroups that are named by an attempt which no longer lives.
-func leftCgroups(mounts []mount, t *tables) (Check, bool) {
+// leftCgroups finds empty cgroups of this groom that are named by an attempt which no longer lives. Those of other grooms
+// are theirs to judge: one that is empty may be about to be born into.
+func leftCgroups(mounts []mount, groom string, t *tables) (Check, bool) {
 	var left []string
 	for _, m := range mounts {
 		if m.kind != "cgroup2" && (m.kind != "cgroup" || !m.has("pids")) {
@@ -221,7 +224,7 @@ func leftCgroups(mounts []mount, t *tables) (Check, bool) {
 			if err != nil {
 				return fs.SkipDir // it goes away while it is looked at, or is not to be seen
 			}
-			if !e.IsDir() {
+			if !e.IsDir() || filepath.Base(filepath.Dir(path)) != "groom-"+groom {
 				return nil
 			}
 			id, err := api.ParseAttemptID(e.Name())

@@ -88,7 +88,7 @@ func (j *Journal) Turns(ctx context.Context) error {
 
 // stuck is the error of a loop that does not come round, nil while it waits for space.
 func (j *Journal) stuck(ctx context.Context) error {
-	if j.space.reason() == nil {
+	if j.space.reason() == nil && !j.space.stalled.Load() {
 		return fmt.Errorf("turn journal: %w", ctx.Err())
 	}
 	return nil

@@ -33,9 +33,11 @@ const (
 	MinFreeInodes = 1000
 )
 
-// Low says that so little room is left that logs of ended attempts should go: twice what keeps new tasks away.
+// Low says that so little room is left that logs of ended attempts should go: a little more than what keeps new tasks
+// away, twice as much on a large disk.
 func Low(s api.DirStatus) bool {
-	return s.TotalBytes > 0 && s.FreeBytes < 2*MinFreeBytes || s.FreeInodes > 0 && s.FreeInodes < 2*MinFreeInodes
+	return s.TotalBytes > 0 && s.FreeBytes < MinFreeBytes+min(MinFreeBytes, s.TotalBytes/20) ||
+		s.FreeInodes > 0 && s.FreeInodes < MinFreeInodes+MinFreeInodes/20
 }
 
 // ProbeAge is how old a write probe may be before a launch makes a new one.

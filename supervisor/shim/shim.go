@@ -170,10 +170,27 @@ func point(name string) {
 
 func armedFor(armed, name string) bool {
 	n := len(name)
-	if len(armed) < n+2 || armed[:n] != name || armed[n] != '#' {
-		return false
-	}
+	return len(armed) > n && armed[:n] == name && armed[n] == '#' && ofAttempt(armed[n+1:])
+}
+
+// ofAttempt says whether the attempt has this serial number.
+func ofAttempt(n string) bool {
 	dir, _ := syscall.Getenv(Env)
-	at := len(dir) - (len(armed) - n)
-	return at >= 0 && dir[at] == '_' && dir[at+1:] == armed[n+1:]
+	at := len(dir) - len(n) - 1
+	return n != "" && at >= 0 && dir[at] == '_' && dir[at+1:] == n
+}
+
+// armedInStage is the point that is armed in the last stage, which does not know its attempt's number.
+func armedInStage() string {
+	armed, _ := syscall.Getenv(EnvFault)
+	for i := range len(armed) {
+		if armed[i] != '#' {
+			continue
+		}
+		if !ofAttempt(armed[i+1:]) {
+			return ""
+		}
+		return armed[:i]
+	}
+	return armed
 }

@@ -111,7 +111,7 @@ func (s *shim) forkStage(attr *syscall.ProcAttr) {
 		string(appendDecimal(me, int64(syscall.Getpid()), 1)), "GROOM_TOKEN=" + s.spec.token,
 		"GOMAXPROCS=1", "GOGC=off", "GODEBUG=disablethp=1",
 	}
-	if armed, ok := syscall.Getenv(EnvFault); ok {
+	if armed := armedInStage(); armed != "" {
 		attr.Env = append(attr.Env, EnvFault+"="+armed)
 	}
 	attr.Files = append(attr.Files, uintptr(report[1]))

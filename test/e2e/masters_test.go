@@ -43,7 +43,8 @@ func TestOutboxOverCrashes(t *testing.T) {
 			t.Errorf("the master learned %d times that task %d succeeded\n%s", n, i, words)
 		}
 	}
-	if first, second := strings.Index(words, "failure 1 of 3"), strings.Index(words, "failure 2 of 3"); first < 0 || second < first {
+	again, pause, end := fmt.Sprintf("%s is launching", id.Task(1)), fmt.Sprintf("%s is backoff", id.Task(1)), fmt.Sprintf("%s is succeeded", id.Task(1))
+	if a, b, c := strings.Index(words, again), strings.Index(words, pause), strings.Index(words, end); a < 0 || b < a || c < b {
 		t.Errorf("the failures came out of order, or not at all\n%s", words)
 	}
 	if got := m.job(id).TaskViews[1]; got.Failures != 2 || got.Attempt != 3 {

@@ -29,7 +29,7 @@ func TestAlwaysRestarted(t *testing.T) {
 		t.Errorf("%d failures are counted", d.Failures)
 	}
 	for _, at := range d.Attempts {
-		if at.Outcome == nil || at.Outcome.Kind != api.Exited && at.Outcome.Kind != api.Signaled {
+		if at.Outcome == nil || at.Outcome.Counted() {
 			t.Errorf("%s: %+v", at.ID, at.Outcome)
 		}
 	}

@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"groom/api"
+	"groom/fault"
 	"groom/job"
 	"groom/supervisor/ctl"
 )
@@ -19,6 +21,7 @@ import (
 // next one is taken through the same steps, and each of them may have been taken already.
 type scenario struct {
 	spec   func(w *world) api.JobSpec
+	alone  bool                                   // no life has control groups
 	before func(w *world) error                   // lives without faults, before
 	step   func(w *world, a *agent) (bool, error) // taken again and again until it is done
 	check  func(w *world, a *agent)               // nil: of the marks
@@ -41,13 +44,11 @@ var scenarios = map[string]scenario{
 		step: until(api.JobFailed),
 	},
 	// A task that ends politely when it is told to, and leaves a process behind that did not hear it.
-	"stopped": {
-		spec: func(w *world) api.JobSpec {
-			s := w.script(`trap 'say end 5; exit 5' TERM; setsid sleep 600 & say start; while :; do wait; done`)
-			s.Stop.Grace = api.Duration(400 * time.Millisecond)
-			return s
-		},
-		step: stop,
+	"stopped": {spec: leaving, step: stop},
+	"stopped, no groups": {
+		spec:  leaving,
+		alone: true,
+		step:  stop,
 	},
 	// A task that does not listen.
 	"stubborn": {
@@ -81,21 +82,15 @@ var scenarios = map[string]scenario{
 		step: until(api.JobSucceeded),
 	},
 	// A shim that is killed while its groom is away, with a process that has left the task's session.
-	"shim lost": {
+	"shim lost": {spec: leaver, before: loseShim, step: until(api.JobSucceeded)},
+	// The same where there are no control groups: what is left is known by its token alone.
+	"shim lost, no groups": {spec: leaver, alone: true, before: loseShim, step: until(api.JobSucceeded)},
+	// A task that takes limits upon itself before it is the program.
+	"limited": {
 		spec: func(w *world) api.JobSpec {
-			return w.script(`[ ! -e "$GATE" ] || { say start; say end 0; exit 0; }; setsid sleep 600 & say start; exec sleep 600`)
-		},
-		before: func(w *world) error {
-			if err := w.leave(); err != nil {
-				return err
-			}
-			shims, _ := w.processes()
-			for _, pid := range shims {
-				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-					return err
-				}
-			}
-			return w.open()
+			s := w.script(`say start; say end 0`)
+			s.Rlimits = map[string]string{"nofile": "100"}
+			return s
 		},
 		step: until(api.JobSucceeded),
 	},
@@ -132,22 +127,35 @@ var scenarios = map[string]scenario{
 			}
 			return errors.Join(os.RemoveAll(filepath.Join(w.data, "groom")), os.RemoveAll(filepath.Join(w.data, "master")))
 		},
-		step: func(w *world, a *agent) (bool, error) {
-			if err := a.ready(); err != nil {
-				return false, err
-			}
-			var reports []api.RecoveryReport
-			if err := a.get("/recoveries", &reports); err != nil {
-				return false, err
-			}
-			return len(reports) > 0, nil
-		},
+		step: found,
 		check: func(w *world, a *agent) {
 			if shims, tasks := w.processes(); len(shims)+len(tasks) > 0 {
 				w.violate("nobody's, and still alive: shims %v, tasks %v", shims, tasks)
 			}
 			if dirs, _ := filepath.Glob(filepath.Join(w.data, "local", "groom-*", "attempts", "*")); len(dirs) > 0 {
 				w.violate("nobody's, and still there: %v", dirs)
+			}
+		},
+	},
+	// A control group that was made, and that no file and no row names.
+	"group left": {
+		spec: waits,
+		before: func(w *world) error {
+			a, err := w.live(fault.Env + "=supervisor.before-spec")
+			if err != nil {
+				return err
+			}
+			if killed, err := w.drive(a, scenario{step: until(api.JobSucceeded)}); err != nil || !killed {
+				return fmt.Errorf("was not killed: %w", err)
+			}
+			w.job = ""
+			return errors.Join(os.RemoveAll(filepath.Join(w.data, "groom")), os.RemoveAll(filepath.Join(w.data, "master")))
+		},
+		step: found,
+		check: func(w *world, a *agent) {
+			id, err := os.ReadFile(filepath.Join(w.data, "id"))
+			if left, _ := filepath.Glob("/sys/fs/cgroup/*/groom-" + strings.TrimSpace(string(id)) + "/attempt_*"); err != nil || len(left) > 0 {
+				w.violate("nobody's, and still there: %v (%v)", left, err)
 			}
 		},
 	},
@@ -201,6 +209,43 @@ var scenarios = map[string]scenario{
 			}
 		},
 	},
+}
+
+// leaving is a task that ends when it is told to, and leaves a process behind.
+func leaving(w *world) api.JobSpec {
+	s := w.script(`trap 'say end 5; exit 5' TERM; setsid sleep 600 & say start; while :; do wait; done`)
+	s.Stop.Grace = api.Duration(400 * time.Millisecond)
+	return s
+}
+
+// leaver is a task whose first attempt leaves a process in a session of its own.
+func leaver(w *world) api.JobSpec {
+	return w.script(`[ ! -e "$GATE" ] || { say start; say end 0; exit 0; }; setsid sleep 600 & say start; exec sleep 600`)
+}
+
+func loseShim(w *world) error {
+	if err := w.leave(); err != nil {
+		return err
+	}
+	shims, _ := w.processes()
+	for _, pid := range shims {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			return err
+		}
+	}
+	return w.open()
+}
+
+// found waits for the start to have looked for what it does not know.
+func found(_ *world, a *agent) (bool, error) {
+	if err := a.ready(); err != nil {
+		return false, err
+	}
+	var reports []api.RecoveryReport
+	if err := a.get("/recoveries", &reports); err != nil {
+		return false, err
+	}
+	return len(reports) > 0, nil
 }
 
 // waits is a task that goes on until the gate is there.
@@ -306,6 +351,9 @@ func (w *world) gone(what string, ok func() bool) error {
 // prepare makes the job of a scenario and takes its lives before the faults.
 func (w *world) prepare(sc scenario) error {
 	w.spec = sc.spec(w)
+	if sc.alone {
+		w.wrap = []string{"unshare", "-m", "sh", "-c", `umount -R /sys/fs/cgroup && exec "$@"`, "sh"}
+	}
 	if sc.before == nil {
 		return nil
 	}

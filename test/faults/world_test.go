@@ -27,6 +27,7 @@ type world struct {
 	job   api.JobID
 	held  *os.File // a lock that the test itself holds
 	args  []string // of every life
+	wrap  []string // likewise
 	lives []*agent
 	sum   []string // violations
 }
@@ -74,7 +75,7 @@ func (w *world) end() {
 func (w *world) live(env ...string) (*agent, error) { return w.begin(life{env: env}) }
 
 func (w *world) begin(l life) (*agent, error) {
-	l.args = slices.Concat(w.args, l.args)
+	l.args, l.wrap = slices.Concat(w.args, l.args), slices.Concat(w.wrap, l.wrap)
 	a, err := launch(w.data, l)
 	if err == nil {
 		w.lives = append(w.lives, a)

@@ -139,9 +139,10 @@ func (a *agent) sample() (s sample) {
 	a.t.Helper()
 	http.DefaultClient.CloseIdleConnections() // the groom's side of them are descriptors and goroutines
 	a.await("ended jobs are forgotten, their directories removed", func() bool {
-		s.rows, s.dirs = a.rows(), a.dirs()
+		s.dirs = a.dirs()
 		return s.dirs == sleepers && a.table("groom", "outbox") == 0 && a.table("groom", "jobs") == 1 && a.table("master", "jobs") == 1
 	})
+	s.rows = a.rows()
 	pid := a.cmd.Process.Pid
 	s.descriptors = entries(a.t, fmt.Sprintf("/proc/%d/fd", pid))
 	s.threads = entries(a.t, fmt.Sprintf("/proc/%d/task", pid))
