@@ -306,13 +306,42 @@ func linksTo(link, data string) bool {
 	return err == nil && target == data
 }
 
-// killAttempts ends what a test left running: only processes that carry the environment of this data directory.
+// killAttempts ends what a test left running: only processes that carry the environment of this data directory. It waits
+// until their shims have written what there is to write, and removes the control groups that nobody will come back for.
 func killAttempts(t *testing.T, data string) {
-	for _, pids := range attemptsOf(data) {
-		for _, pid := range pids {
-			syscall.Kill(pid, syscall.SIGKILL)
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		for _, pids := range attemptsOf(data) {
+			for _, pid := range pids {
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		if !shimsOf(data) {
+			break
 		}
 	}
+	id, err := os.ReadFile(filepath.Join(data, "id"))
+	if err != nil {
+		return
+	}
+	groups, _ := filepath.Glob("/sys/fs/cgroup/*/groom-" + strings.TrimSpace(string(id)))
+	for _, group := range groups {
+		attempts, _ := filepath.Glob(filepath.Join(group, "attempt_*"))
+		for _, dir := range append(attempts, group) {
+			_ = syscall.Rmdir(dir) // one that is in use stays
+		}
+	}
+}
+
+// shimsOf says whether any shim of the data directory lives.
+func shimsOf(data string) bool {
+	dirs, _ := os.ReadDir("/proc")
+	for _, d := range dirs {
+		env, err := os.ReadFile("/proc/" + d.Name() + "/environ")
+		if err == nil && bytes.Contains(env, []byte("GROOM_SHIM="+data)) {
+			return true
+		}
+	}
+	return false
 }
 
 // ports lets a test's agent choose its own.
