@@ -10,17 +10,10 @@ import (
 	"groom/api"
 )
 
-// masterAndGroom starts a master, and a groom of its own process that belongs to it.
-func masterAndGroom(t *testing.T) (m, g *agent) {
-	t.Helper()
-	m = start(t, t.TempDir(), "master", "--master-addr", "127.0.0.1:0", "--web-addr", "127.0.0.1:0")
-	g = start(t, t.TempDir(), agentArgs("--masters", kept(t, m.data)["master"], "--master-token-file", filepath.Join(m.data, "token"))...)
-	return m, g
-}
-
 // What happened while no master answered is told when one does: in order, over a crash of the groom, each thing once.
 func TestOutboxOverCrashes(t *testing.T) {
-	m, g := masterAndGroom(t)
+	m := start(t, t.TempDir(), "master", "--master-addr", "127.0.0.1:0", "--web-addr", "127.0.0.1:0")
+	g := start(t, t.TempDir(), agentArgs("--masters", kept(t, m.data)["master"], "--master-token-file", filepath.Join(m.data, "token"))...)
 	gate := filepath.Join(t.TempDir(), "gate")
 	id := m.submit(write(t, "job.yaml", fmt.Sprintf(
 		"name: waits\ntype: plain\ntasks: 3\ncommand: [sh, -c, 'while [ ! -e %s ]; do sleep 0.02; done; exit $((GROOM_INDEX == 1 && ${GROOM_ATTEMPT##*_} < 3))']\n"+
@@ -50,48 +43,4 @@ func TestOutboxOverCrashes(t *testing.T) {
 	if got := m.job(id).TaskViews[1]; got.Failures != 2 || got.Attempt != 3 {
 		t.Errorf("the master says %d failures, attempt %d", got.Failures, got.Attempt)
 	}
-}
-
-// A master that lost its data is another cluster: it is refused aloud, and nothing is done for it. What runs goes on, and
-// the true master finds it as it left it.
-func TestWipedMaster(t *testing.T) {
-	m, g := masterAndGroom(t)
-	id := m.submit(write(t, "job.yaml", threeSleepers))
-	before := g.awaitTasks(id, api.TaskRunning)
-	m.kill9()
-	wiped := t.TempDir()
-	token, err := os.ReadFile(filepath.Join(m.data, "token"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(wiped, "token"), token, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	impostor := start(t, wiped, "master", "--master-addr", kept(t, m.data)["master"], "--web-addr", "127.0.0.1:0")
-	g.await("the refusal", func() bool { return strings.Contains(g.groom("node", "status"), "cluster") })
-	var o api.Overview
-	if g.get("/", &o); o.Groom == nil || !strings.Contains(strings.Join(o.Groom.Reasons, "; "), "cluster") {
-		t.Errorf("the groom does not tell: %+v", o.Groom)
-	}
-	g.kill9() // not even its next start believes it
-	g.launch()
-	g.await("the refusal after a restart", func() bool { return strings.Contains(g.groom("node", "status"), "cluster") })
-	for i, task := range g.awaitTasks(id, api.TaskRunning) {
-		if task.Pid != before[i].Pid {
-			t.Errorf("task %d: pid %d, was %d", i, task.Pid, before[i].Pid)
-		}
-	}
-	var nodes []api.NodeView
-	if impostor.get("/nodes", &nodes); len(nodes) != 0 {
-		t.Errorf("the other cluster has %d grooms", len(nodes))
-	}
-	impostor.kill9()
-	m.launch()
-	m.await("the groom back with its master", func() bool {
-		var nodes []api.NodeView
-		m.get("/nodes", &nodes)
-		return len(nodes) == 1 && nodes[0].State == "ready"
-	})
-	m.groom("job", "kill", string(id))
-	g.awaitTasks(id, api.TaskKilled)
 }
