@@ -17,6 +17,7 @@ import (
 type host struct {
 	dir, data string
 	crashable bool
+	ungrouped bool // without control groups
 	image     string
 	mounted   string
 	bootID    string // file
@@ -28,8 +29,8 @@ const bootIDPath = "/proc/sys/kernel/random/boot_id"
 const imageSize = 512 << 20
 
 // newHost makes a machine below dir. An error of a crashable one says that this host does not let a test mount one.
-func newHost(dir string, crashable bool, r *reaper) (*host, error) {
-	h := &host{dir: dir, data: filepath.Join(dir, "data"), crashable: crashable}
+func newHost(dir string, crashable, ungrouped bool, r *reaper) (*host, error) {
+	h := &host{dir: dir, data: filepath.Join(dir, "data"), crashable: crashable, ungrouped: ungrouped}
 	if !crashable {
 		return h, os.Mkdir(h.data, 0o700)
 	}
@@ -68,10 +69,17 @@ func (h *host) boot() error {
 
 // start makes a process on this machine.
 func (h *host) start(r *reaper, log *os.File, env []string, argv ...string) (*child, error) {
-	if !h.crashable {
+	if !h.crashable && !h.ungrouped {
 		return r.start(log, env, nil, argv...)
 	}
-	sh := append([]string{"sh", "-c", `mount --bind "$0" ` + bootIDPath + ` && exec "$@"`, h.bootID}, argv...)
+	own := "mount --make-rprivate /" // what follows is this process's alone
+	if h.crashable {
+		own += ` && mount --bind "$0" ` + bootIDPath
+	}
+	if h.ungrouped {
+		own += " && umount -R /sys/fs/cgroup"
+	}
+	sh := append([]string{"sh", "-c", own + ` && exec "$@"`, h.bootID}, argv...)
 	return r.start(log, env, &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}, sh...)
 }
 
@@ -137,7 +145,7 @@ func probe(dir string, r *reaper) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	h, err := newHost(dir, true, r)
+	h, err := newHost(dir, true, false, r)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type options struct {
 	seed     uint64
 	bin, dir string
 	power    string
+	groups   string
 	only     string
 	verbose  bool
 }
@@ -37,6 +38,7 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "bin", "directory of groom, pi and task")
 	flag.StringVar(&o.dir, "dir", "", "directory for what the rounds leave (default: a temporary one, removed when nothing is found)")
 	flag.StringVar(&o.power, "power", "some", "rounds on a machine that loses its power: some, all or none")
+	flag.StringVar(&o.groups, "groups", "some", "rounds on a machine with control groups: some, all or none")
 	flag.StringVar(&o.only, "only", "", "make every step of this kind")
 	flag.BoolVar(&o.verbose, "v", false, "print a line for each round")
 	flag.Parse()
@@ -86,6 +88,7 @@ func run(ctx context.Context, o options) (ok bool, err error) {
 		r := &round{
 			bin: o.bin, dir: filepath.Join(o.dir, fmt.Sprintf("round-%d", i)), seed: o.seed + uint64(i), reaper: reaper,
 			crashable: o.power == "all" || o.power == "some" && i%4 == 1,
+			ungrouped: o.groups == "none" || o.groups == "some" && i%2 == 1,
 		}
 		r.steps = planOf(r.seed, n, r.crashable)
 		for i := range r.steps {

@@ -20,6 +20,7 @@ type round struct {
 	seed      uint64
 	steps     []step
 	crashable bool
+	ungrouped bool
 	reaper    *reaper
 }
 
@@ -42,7 +43,7 @@ func (r *round) run(ctx context.Context) (tally, error) {
 	if err != nil {
 		return t, err
 	}
-	h, err := newHost(r.dir, r.crashable, r.reaper)
+	h, err := newHost(r.dir, r.crashable, r.ungrouped, r.reaper)
 	if err != nil {
 		return t, err
 	}

@@ -27,7 +27,8 @@ type tooth struct {
 
 var teeth = []tooth{
 	{"tooth_claim", "the claim", []int{2, 4}, 40, []string{"-only", "newborn", "-power", "none"}},
-	{"tooth_lock", "the lock before the fork", []int{2, 4}, 120, []string{"-only", "newborn", "-power", "none"}},
+	// With a control group a shim that is late finds none to start its task in: the lock has to be seen without.
+	{"tooth_lock", "the lock before the fork", []int{2, 4}, 120, []string{"-only", "newborn", "-power", "none", "-groups", "none"}},
 	{"tooth_intent", "the intent entry before the process", []int{2, 3}, 40, []string{"-power", "none"}},
 	{"tooth_sync", "the sync of the exit record", []int{4}, 60, []string{"-only", "power", "-power", "all"}},
 	{"tooth_dedupe", "the dedupe window of submissions", []int{1}, 40, []string{"-power", "none"}},
