@@ -334,3 +334,31 @@ func TestGroomLostAndAnotherTakesItsTasks(t *testing.T) {
 	}
 	sameRanks(t, ranks(t, output), expected(t, longRun))
 }
+
+// Stopped, resumed and restarted in the middle of its supersteps, over a crash of the groom: the result is the same.
+func TestBSPJobRestarted(t *testing.T) {
+	want := expected(t, 300)
+	a := start(t, t.TempDir(), agentArgs()...)
+	output := filepath.Join(t.TempDir(), "ranks")
+	id := a.submit(pagerank(t, 3, 300, output, ""))
+	in := func(epoch int) func() bool {
+		return func() bool { d := a.job(id); return d.State == api.JobRunning && d.Epoch == epoch && d.Step > 0 }
+	}
+	a.await("the first epoch", in(1))
+	a.groom("job", "stop", string(id))
+	a.awaitTasks(id, api.TaskStopped)
+	a.await("the master's word", func() bool { return a.job(id).State == api.JobStopped })
+	a.groom("job", "resume", string(id))
+	a.await("the second epoch", in(2))
+	a.groom("task", "restart", string(id.Task(1))) // of a bsp job it means the job
+	a.kill9()
+	a.launch()
+	a.await("the third epoch", in(3))
+	a.awaitTasks(id, api.TaskSucceeded)
+	for _, task := range a.job(id).TaskViews {
+		if task.Failures != 0 {
+			t.Errorf("task %d: %d failures", task.Index, task.Failures)
+		}
+	}
+	sameRanks(t, ranks(t, output), want)
+}
