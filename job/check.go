@@ -40,11 +40,11 @@ func Defaults(s *api.JobSpec) {
 	set(&s.Retention.Keep, api.Duration(24*time.Hour))
 	set(&s.Retention.KeepFailed, api.Duration(7*24*time.Hour))
 	set(&s.OnGroomLost, "wait")
-	dependent(s)
+	Complete(s)
 }
 
-// dependent fills in what follows from other fields.
-func dependent(s *api.JobSpec) {
+// Complete fills in what follows from other fields.
+func Complete(s *api.JobSpec) {
 	s.Ping.Required = s.Ping.Required || s.Type == api.BSP
 	if s.Restart.Policy == api.RestartNever {
 		s.Restart.Limit = 1

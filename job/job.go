@@ -84,7 +84,7 @@ func Parse(name string, data []byte, dir string) (api.JobSpec, error) {
 	r.read(doc.Content[0], &spec)
 	if len(r.mistakes) == 0 {
 		resolve(&spec, dir)
-		dependent(&spec)
+		Complete(&spec)
 		r.sum(&spec)
 		if n, ok := r.at["probe"]; ok && !spec.Probe.On() {
 			r.addAt(n, "probe", "want exec, http or tcp, found none")

@@ -64,7 +64,7 @@ func (m *Master) Submit(ctx context.Context, r api.SubmitRequest) (api.Submissio
 	if r.Request == "" {
 		r.Request = rand.Text()
 	}
-	job.Defaults(&r.Spec)
+	job.Complete(&r.Spec)
 	if err := job.Validate(r.Spec); err != nil {
 		return reply, api.Problemf(api.CodeInvalid, "%v", err).WithHint("docs/job.md describes every field")
 	}

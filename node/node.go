@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"groom/api"
+	"groom/job"
 	"groom/journal"
 	"groom/master"
 	"groom/notify"
@@ -148,7 +149,10 @@ func (n *Node) serveWeb(o Options, registry *prometheus.Registry) error {
 	}
 	n.URL = "http://" + l.Addr().String()
 	host, _, _ := net.SplitHostPort(o.WebAddr)
+	var defaults api.JobSpec
+	job.Defaults(&defaults)
 	n.site = web.New(web.Options{
+		Job:   defaults,
 		Token: n.Home.Token, Hosts: []string{host}, Insecure: o.Insecure, Log: o.Log,
 		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	})

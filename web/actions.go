@@ -29,7 +29,7 @@ func (s *Site) changing(f func(w http.ResponseWriter, r *http.Request, a Actions
 }
 
 func (s *Site) submit(w http.ResponseWriter, r *http.Request, a Actions) error {
-	var m api.SubmitRequest
+	m := api.SubmitRequest{Spec: s.o.Job}
 	if err := wire.Read(r, wire.Limit, &m); err != nil {
 		return err
 	}

@@ -26,13 +26,14 @@ const (
 
 // world is a groom with its master, as the pages see it.
 type world struct {
-	mu     sync.Mutex
-	step   int    // of the running job
-	last   uint64 // of both journals
-	feeds  map[string]*story.Feed
-	acts   []api.ActRequest
-	logs   map[string]*log
-	broken error // of every view
+	submitted []api.SubmitRequest
+	mu        sync.Mutex
+	step      int    // of the running job
+	last      uint64 // of both journals
+	feeds     map[string]*story.Feed
+	acts      []api.ActRequest
+	logs      map[string]*log
+	broken    error // of every view
 }
 
 // log is a stream that grows.
@@ -280,6 +281,9 @@ func (w *world) Events(ctx context.Context, of string, after uint64) <-chan api.
 }
 
 func (w *world) Submit(_ context.Context, r api.SubmitRequest) (api.Submission, error) {
+	w.mu.Lock()
+	w.submitted = append(w.submitted, r)
+	w.mu.Unlock()
 	return api.Submission{Version: api.Version, Job: jobID, Index: 7}, nil
 }
 

@@ -3,9 +3,11 @@ package web
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -214,5 +216,25 @@ func TestLocal(t *testing.T) {
 		if got := local(path); got != want {
 			t.Errorf("%q: %q, want %q", path, got, want)
 		}
+	}
+}
+
+// What a job says counts, zeros included; what it does not say is as the site was told.
+func TestZerosThatAreMeant(t *testing.T) {
+	w := newWorld()
+	s := New(Options{Token: token, Job: api.JobSpec{Stop: api.Stop{Signal: "SIGTERM", Grace: api.Duration(10 * time.Second)}}})
+	s.Ready(w, w)
+	srv := httptest.NewServer(s)
+	t.Cleanup(func() {
+		s.Close()
+		srv.Close()
+		http.DefaultClient.CloseIdleConnections()
+	})
+	resp, body := ask(t, "POST", srv.URL+"/jobs", `{"version":1,"spec":{"name":"x","stop":{"grace":"0s"}}}`, withToken)
+	if resp.StatusCode != 200 {
+		t.Fatalf("%s: %s", resp.Status, body)
+	}
+	if got, want := w.submitted[0].Spec.Stop, (api.Stop{Signal: "SIGTERM"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -28,6 +28,8 @@ type Options struct {
 	Hosts    []string
 	Metrics  http.Handler
 	Insecure bool // listens beyond loopback without TLS: every page says so
+	// Job is what a job is that is handed in and says nothing. A field that it does say counts, zeros included.
+	Job api.JobSpec
 	Log      *slog.Logger
 }
 
