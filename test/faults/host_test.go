@@ -454,7 +454,7 @@ func TestBootClockSteps(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		w.spec = w.script(`say start; [ -e "$GATE" ] && { say end 0; exit 0; }; say end 1; exit 1`)
-		w.spec.Restart = api.Restart{Limit: 4, Backoff: api.Duration(time.Hour), MaxBackoff: api.Duration(time.Hour)}
+		w.spec.Restart.Limit, w.spec.Restart.Backoff, w.spec.Restart.MaxBackoff = 4, api.Duration(time.Hour), api.Duration(time.Hour)
 		a, err := w.live()
 		if err != nil {
 			t.Fatal(err)

@@ -67,10 +67,14 @@ retention: {keep: 2s, keep_failed: 2s}
 // is bounded by a window or filled lazily has been there once.
 const (
 	moreDescriptors = 4
-	moreThreads     = 8
 	moreGoroutines  = 12
 	moreMemory      = 12 << 20
 )
+
+// The Go runtime makes a thread for each system call that blocks at one time and keeps it for ever, so their number is
+// that of the worst moment, which a slow disk makes worse: it has a bound and no slope. One more for every 20 attempts
+// would break this bound in the short form too.
+const mostThreads = 36
 
 // Ten thousand attempts leave behind what one does: nothing.
 func TestNothingStaysBehind(t *testing.T) {
@@ -95,7 +99,7 @@ func TestNothingStaysBehind(t *testing.T) {
 		before, after, more int64
 	}{
 		{"descriptors", before.descriptors, after.descriptors, moreDescriptors},
-		{"threads", before.threads, after.threads, moreThreads},
+		{"threads", mostThreads, after.threads, 0},
 		{"goroutines", before.goroutines, after.goroutines, moreGoroutines},
 		{"bytes of anonymous memory", before.anonymous, after.anonymous, moreMemory},
 		{"zombies", 0, after.zombies, 0},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"groom/api"
+	"groom/job"
 )
 
 // step is one cycle of the torture: something is killed, in a way that the seed decides. Which process it hits depends
@@ -115,6 +116,12 @@ const missing = "no-such-command-of-the-torture"
 
 // jobOf draws job number i of a round. Its spec is the same however often it is handed in.
 func jobOf(seed uint64, i int, d dirs) api.JobSpec {
+	spec := drawn(seed, i, d)
+	job.Defaults(&spec)
+	return spec
+}
+
+func drawn(seed uint64, i int, d dirs) api.JobSpec {
 	rng := rand.New(rand.NewPCG(seed, 1000+uint64(i)))
 	ms := 20 + rng.IntN(600)
 	code := []int{0, 0, 0, 1, 3, 42, 255}[rng.IntN(7)]
