@@ -30,7 +30,7 @@ type Options struct {
 	Insecure bool // listens beyond loopback without TLS: every page says so
 	// Job is what a job is that is handed in and says nothing. A field that it does say counts, zeros included.
 	Job api.JobSpec
-	Log      *slog.Logger
+	Log *slog.Logger
 }
 
 // Site is the pages of one process. It answers from its first moment on: until Ready with the progress of the start.
