@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -39,6 +40,8 @@ type Entry struct {
 	Record
 	Hash [32]byte // chain
 	Size int
+	// At is when it was stored. The chain does not cover it, and nothing is decided by it.
+	At time.Time
 	// Own is true of raft's own entries (no-op, configuration), which have no record.
 	Own bool
 }
@@ -73,7 +76,7 @@ func unseal(b []byte) (Record, error) {
 // entryOf tells an entry of the log. An envelope that cannot be read leaves the record empty but for its bytes: the
 // chain says whether they were altered, and applying them says what is wrong with them.
 func entryOf(l *raft.Log) Entry {
-	e := Entry{Index: l.Index, Term: l.Term, Size: len(l.Data), Own: l.Type != raft.LogCommand}
+	e := Entry{Index: l.Index, Term: l.Term, Size: len(l.Data), At: l.AppendedAt, Own: l.Type != raft.LogCommand}
 	copy(e.Hash[:], l.Extensions)
 	if e.Own {
 		return e

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"path/filepath"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -98,41 +97,50 @@ func (h *History) Entries(from, to uint64) iter.Seq2[Entry, error] {
 	}
 }
 
-// Replay brings m, which is new, to where it stood after entry to; 0 is the end. It starts at the first entry, past
-// every snapshot, and compares the digests that checkpoints recorded.
+// Replay brings m, which is new, to where it stood after entry to; 0 is the end. It starts at the nearest anchor or
+// snapshot at or before that entry, checks the chain from there on, and compares the digests that checkpoints recorded.
 func (h *History) Replay(m Machine, to uint64) error {
+	return h.Play(m, to, to, nil)
+}
+
+// Play brings m, which is new, to where it stood after entry from, as Replay does, and then on to entry to, one entry
+// at a time: each is called after each of those entries, Raft's own included, with what applying it returned. An error
+// of each ends the play, and is returned as it is.
+func (h *History) Play(m Machine, from, to uint64, each func(e Entry, result any) error) error {
 	p := player{m: m, every: h.every}
 	return h.checked(1, to, func(l *raft.Log) error {
-		if l.Type != raft.LogCommand {
+		var result any
+		if l.Type == raft.LogCommand {
+			var err error
+			if result, err = p.apply(l.Index, l.Data); err != nil {
+				return safeMode(err)
+			}
+		}
+		if each == nil || l.Index <= from {
 			return nil
 		}
-		if _, err := p.apply(l.Index, l.Data); err != nil {
-			return safeMode(err)
-		}
-		return nil
+		return each(entryOf(l), result)
 	})
 }
 
-// Verify proves the journal: every link of the chain, every digest, and that no entries are gone from its end. m is
-// new, and holds the newest state afterwards.
-func (h *History) Verify(m Machine) error {
-	if err := h.Replay(m, 0); err != nil {
-		return err
-	}
-	last, tip, err := readTail(h.dir)
-	if err != nil || last == 0 {
-		return err
-	}
-	if last > h.stats.Last {
-		return corrupt(filepath.Join(h.dir, dbName), "it ends at entry %d, and once held entry %d", h.stats.Last, last)
-	}
-	return h.walk(last, last, func(l *raft.Log) error {
-		if [32]byte(l.Extensions) != tip {
-			return corrupt(h.db.Path(), "entry %d is not the one that was once there", last)
+// IndexAt is the index of the newest entry that was stored at t or before, or 0 when all came later.
+func (h *History) IndexAt(t time.Time) (uint64, error) {
+	var at uint64
+	err := h.walk(1, 0, func(l *raft.Log) error {
+		if l.AppendedAt.After(t) {
+			return errEnough
 		}
+		at = l.Index
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return at, err
 }
+
+// Living says that a process holds the journal, and that its newest entries were read from the mirror.
+func (h *History) Living() bool { return false }
 
 // Stats are the figures that can be told without a machine.
 func (h *History) Stats() Stats { return h.stats }

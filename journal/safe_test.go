@@ -142,12 +142,12 @@ func TestCheckpointsProveTheReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.every = 16
-	if err := h.Verify(newTables()); err != nil {
+	if err := h.prove(newTables()); err != nil {
 		t.Error(err)
 	}
 	other := newTables()
 	other.skew = 1
-	err = h.Verify(other)
+	err = h.prove(other)
 	wantErr(t, err, ErrSafeMode)
 	if !strings.Contains(err.Error(), "differently") || !strings.Contains(err.Error(), `"b1"`) {
 		t.Errorf("it says: %v", err)
@@ -230,7 +230,7 @@ func TestSnapshotAndTailEqualTheWholeReplay(t *testing.T) {
 			}
 			h.every = 8
 			whole := newTables()
-			if err := errors.Join(h.Verify(whole), h.Close()); err != nil {
+			if err := errors.Join(h.prove(whole), h.Close()); err != nil {
 				rt.Fatal(err)
 			}
 			if whole.Digest() != digest || h.Stats().Total != total {
