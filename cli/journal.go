@@ -78,7 +78,11 @@ func (t *target) reader() (reader, error) {
 			return t.living()
 		}
 		if err == nil {
+			living := h.Living()
 			h.Close()
+			if living {
+				return t.living()
+			}
 		}
 	}
 	if len(d.journals()) == 0 {

@@ -112,7 +112,7 @@ func survived(t *testing.T, dir string, acked int) {
 	defer h.Close()
 	h.every = childEvery
 	m := newTables()
-	if err := h.prove(m); err != nil {
+	if err := proven(h, m); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(m.order); n < acked || n > acked+window {

@@ -104,7 +104,7 @@ func TestAlteredJournalIsRefused(t *testing.T) {
 			}
 			defer h.Close()
 			if c.says != "empty" { // an empty history proves nothing, and is caught by the tail
-				wantErr(t, h.prove(newTables()), ErrCorrupt)
+				wantErr(t, proven(h, newTables()), ErrCorrupt)
 			}
 		})
 	}
@@ -137,7 +137,7 @@ func TestAnyFlippedBitIsFoundOrHarmless(t *testing.T) {
 			}
 			defer h.Close()
 			h.every = 16
-			return h.prove(m)
+			return proven(h, m)
 		}()
 		if err == nil {
 			if diff := cmp.Diff(want, m.sorted()); diff != "" {
@@ -195,8 +195,14 @@ func TestTruncatedFileIsRefused(t *testing.T) {
 		}
 		_, _, err := f.try()
 		wantErr(t, err, ErrCorrupt)
-		_, err = OpenHistory(f.dir)
-		wantErr(t, err, ErrCorrupt)
+		h, err := OpenHistory(f.dir) // the mirror stands in
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, proven(h, newTables()), ErrCorrupt)
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -260,7 +266,7 @@ func asNobody(t *testing.T, f func()) {
 func TestReadOnlyJournal(t *testing.T) {
 	f := newFixture(t)
 	f.closed(5)
-	for _, dir := range []string{filepath.Dir(filepath.Dir(f.dir)), filepath.Dir(f.dir), f.dir} {
+	for _, dir := range []string{filepath.Dir(filepath.Dir(f.dir)), filepath.Dir(f.dir), f.dir, f.path(archiveName), f.path(archiveName + "/" + mirrorName(1))} {
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -278,7 +284,7 @@ func TestReadOnlyJournal(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer h.Close()
-		if err := h.prove(newTables()); err != nil && !strings.Contains(err.Error(), "permission") {
+		if err := proven(h, newTables()); err != nil && !strings.Contains(err.Error(), "permission") {
 			t.Error(err)
 		}
 	})

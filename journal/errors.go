@@ -22,6 +22,8 @@ var (
 	ErrClosed = errors.New("journal closed")
 	// ErrCorrupt is returned when the journal is not what was once written.
 	ErrCorrupt = errors.New("journal altered or cut")
+	// ErrMissing is returned for entries that retention has dropped, or that a rebuild did not find.
+	ErrMissing = errors.New("entries missing")
 	// ErrInUse is returned when another process holds the journal.
 	ErrInUse = errors.New("journal in use")
 )

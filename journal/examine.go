@@ -29,6 +29,10 @@ const (
 // found is what an opening saw in the log.
 type found struct {
 	chain
+	first    uint64 // the oldest entry of the log
+	data     int64  // bytes of all entries
+	manifest *manifest
+	skips    map[uint64]skip
 	// recent are the newest entries, the last of them with index last.
 	recent []*raft.Log
 	bytes  int // their data
@@ -59,14 +63,17 @@ func (f *found) at(index uint64) *raft.Log {
 // examine reads the whole log before anything is written, and checks the chain. It reads as a stranger would, in its
 // own read-only view, because bbolt and Raft both panic on what they did not write themselves.
 func examine(dir string) (*found, error) {
-	f := &found{}
-	err := readOnly(dir, lockTimeout, func(db *bbolt.DB) error {
+	m, err := readManifest(dir)
+	if err != nil {
+		return nil, err
+	}
+	f := &found{manifest: m, skips: skipsOf(m.skips)}
+	err = readOnly(dir, lockTimeout, func(db *bbolt.DB) error {
 		path := filepath.Join(dir, dbName)
 		err := walk(db, 1, 0, func(l *raft.Log) error {
-			if err := f.next(l); err != nil {
+			if err := f.follow(dir, l); err != nil {
 				return corrupt(path, "%v", err)
 			}
-			f.keep(l)
 			return nil
 		})
 		if err != nil {
@@ -78,9 +85,49 @@ func examine(dir string) (*found, error) {
 		if err := db.View(func(tx *bbolt.Tx) error { return f.terms(tx.Bucket(confBucket)) }); err != nil {
 			return corrupt(path, "%v", err)
 		}
+		if sealed, _ := m.sealed(); sealed > f.last {
+			return lostEnd(dir, f.last, sealed, archiveName+"/"+manifestName)
+		}
 		return f.tail(dir)
 	})
 	return f, err
+}
+
+// follow checks an entry against the chain, and against the archive where that ends or begins.
+func (f *found) follow(dir string, l *raft.Log) error {
+	if f.first == 0 {
+		f.first = l.Index
+		if l.Index > 1 {
+			if err := f.begin(dir, l.Index); err != nil {
+				return err
+			}
+		}
+	}
+	if err := f.next(l); err != nil {
+		return err
+	}
+	if hash, ok := f.manifest.boundary(l.Index); ok && hash != f.tip {
+		return fmt.Errorf("entry %d is not the one that the archive holds", l.Index)
+	}
+	f.data += int64(len(l.Data))
+	if s, ok := skipOf(l); ok {
+		f.skips[s.index] = s
+	}
+	f.keep(l)
+	return nil
+}
+
+// begin takes up the chain where the archive ends, for a log whose older entries have left it.
+func (f *found) begin(dir string, first uint64) error {
+	if sealed, _ := f.manifest.sealed(); sealed < first-1 || f.manifest.first() > first {
+		return fmt.Errorf("it begins with entry %d, and the archive ends with entry %d: those between them are gone", first, sealed)
+	}
+	hash, err := f.manifest.hashAt(dir, first-1)
+	if err != nil {
+		return err
+	}
+	f.chain = chain{last: first - 1, tip: hash}
+	return nil
 }
 
 // terms checks that Raft knows a term at least as new as that of the newest entry. With an older one it would write

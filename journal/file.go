@@ -56,7 +56,7 @@ func bootstrap(o Options, path string) error {
 	if err != nil {
 		return err
 	}
-	g := newGuard(o, o.wrap(db), &found{}, nil, nil)
+	g := newGuard(o, o.wrap(db), &found{first: 1}, nil, nil)
 	conf := raft.DefaultConfig()
 	conf.LocalID, conf.Logger = voter, hclog.NewNullLogger()
 	addr, transport := raft.NewInmemTransport(voter)
@@ -72,8 +72,10 @@ func remains(dir string) string {
 	if _, err := os.Stat(filepath.Join(dir, tailName)); err == nil {
 		return tailName
 	}
-	if left, err := os.ReadDir(filepath.Join(dir, snapName)); err == nil && len(left) > 0 {
-		return snapName
+	for _, name := range []string{snapName, archiveName} {
+		if left, err := os.ReadDir(filepath.Join(dir, name)); err == nil && len(left) > 0 {
+			return name
+		}
 	}
 	return ""
 }

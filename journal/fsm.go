@@ -27,6 +27,9 @@ type fsm struct {
 	last     uint64                       // index of the newest entry when the journal was opened
 	kept     func(index uint64) *raft.Log // entries that the opening has in memory
 	due      chan struct{}                // has a token when a checkpoint may be due
+	grown    chan struct{}                // has a token when a snapshot may be due
+	after    uint64                       // entries between two snapshots
+	archived func(head snapshotHead, id string)
 
 	mu       sync.Mutex
 	player   player
@@ -35,13 +38,16 @@ type fsm struct {
 	fresh    uint64 // records applied by this process
 	snapshot uint64
 	bad      error // safe mode, and why
+	poison   *raft.Log
 	unusable error // why a snapshot could not be restored
 }
 
-func newFSM(o Options, g *guard) *fsm {
+func newFSM(o Options, g *guard, skips map[uint64]skip) *fsm {
 	return &fsm{
-		log: o.Log, progress: o.OnProgress, last: g.last, kept: g.kept, due: make(chan struct{}, 1),
-		player: player{m: o.Machine, every: o.every},
+		archived: func(snapshotHead, string) {},
+		log:      o.Log, progress: o.OnProgress, last: g.last, kept: g.kept, due: make(chan struct{}, 1),
+		grown: make(chan struct{}, 1), after: o.snapshotAfter,
+		player: player{m: o.Machine, every: o.every, skips: skips},
 	}
 }
 
@@ -56,6 +62,24 @@ func (f *fsm) safe() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.bad
+}
+
+// poisoned is the entry that could not be applied, and why, or 0.
+func (f *fsm) poisoned() (index uint64, hash [32]byte, why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.poison != nil {
+		index = f.poison.Index
+		copy(hash[:], f.poison.Extensions)
+	}
+	return index, hash, f.bad
+}
+
+// long says that a snapshot is due.
+func (f *fsm) long() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.bad == nil && f.applied >= f.snapshot+f.after
 }
 
 // Apply applies one entry.
@@ -74,6 +98,9 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	if last := logs[len(logs)-1].Index; f.progress != nil && last <= f.last {
 		f.progress(last, f.last)
 	}
+	if f.long() {
+		wake(f.grown)
+	}
 	return out
 }
 
@@ -85,11 +112,11 @@ func (f *fsm) applyOne(l *raft.Log) *outcome {
 	// goroutine changes the player.
 	p := f.player
 	before, due := p.records, len(p.due)
-	result, err := p.apply(l.Index, l.Data)
+	result, err := p.apply(l)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {
-		f.bad = err
+		f.bad, f.poison = err, l
 		f.log.Error("safe mode: an entry cannot be applied, and nothing after it will be", "entry", l.Index, "err", err)
 		return &outcome{err: safeMode(err)}
 	}
@@ -98,12 +125,16 @@ func (f *fsm) applyOne(l *raft.Log) *outcome {
 	copy(f.hash[:], l.Extensions)
 	f.fresh += p.records - before
 	if len(p.due) > due {
-		select {
-		case f.due <- struct{}{}:
-		default: // it has a token already
-		}
+		wake(f.due)
 	}
 	return &outcome{result: result}
+}
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it has a token already
+	}
 }
 
 func safeMode(why error) error {
@@ -126,10 +157,12 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	return &frozen{head, w, f.wrote}, nil
 }
 
-func (f *fsm) wrote(index uint64) {
+// wrote is called when a snapshot is durable.
+func (f *fsm) wrote(head snapshotHead, id string) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.snapshot = index
+	f.snapshot = head.Index
+	f.mu.Unlock()
+	f.archived(head, id)
 }
 
 // Restore replaces the machine's tables by those of a snapshot.

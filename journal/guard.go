@@ -41,19 +41,22 @@ type guard struct {
 	closing chan struct{} // no more waiting
 	dead    chan struct{} // closed after Fatal has returned
 	stopped atomic.Bool   // nothing more is written
+	archive *archive      // nil while a journal is being made
+	slow    slow
 	// found holds the entries that the opening has read, until Raft has read them too; nil afterwards.
 	found atomic.Pointer[found]
 
-	mu   sync.Mutex
-	last uint64
-	tip  [32]byte
-	why  error // of dead
+	mu    sync.Mutex
+	first uint64
+	last  uint64
+	tip   [32]byte
+	why   error // of dead
 }
 
 func newGuard(o Options, s store, f *found, sp *space, closing chan struct{}) *guard {
 	g := &guard{
 		store: s, log: o.Log, fatal: o.Fatal, space: sp, closing: closing, dead: make(chan struct{}),
-		last: f.last, tip: f.tip,
+		first: f.first, last: f.last, tip: f.tip, slow: slow{log: o.Log, warn: o.slowWrite, limit: o.stalledWrite},
 	}
 	g.found.Store(f)
 	return g
@@ -71,6 +74,13 @@ func (g *guard) position() (last uint64, tip [32]byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.last, g.tip
+}
+
+// oldest is the first entry of the log.
+func (g *guard) oldest() uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.first
 }
 
 func (g *guard) cause() error {
@@ -117,6 +127,10 @@ func (g *guard) StoreLogs(logs []*raft.Log) error {
 	g.mu.Lock()
 	g.last, g.tip = last, tip
 	g.mu.Unlock()
+	// On a full disk the mirror leaves the rest of the reserve to the log, and catches up later.
+	if g.archive != nil && g.space.reason() == nil {
+		g.archive.mirror.add(logs)
+	}
 	return nil
 }
 
@@ -144,17 +158,42 @@ func (g *guard) SetUint64(key []byte, val uint64) error {
 	return g.Set(key, binary.BigEndian.AppendUint64(nil, val))
 }
 
-// DeleteRange deletes nothing. Raft asks for it after a snapshot, when the log is longer than its trailing part, which
-// is set so large that it never is: the log is the history, and nothing leaves it before it is archived.
+// chunk is how many entries are deleted at once: a proposal waits for a few milliseconds at most.
+const chunk = 1024
+
+// DeleteRange drops the oldest entries, after a snapshot, when the log is longer than its trailing part. It deletes
+// what the archive holds, durably, and no snapshot that is kept has to be followed by; it stops at the end of a
+// segment, so that the log goes on where one ends. A kill in between leaves the log with an older beginning.
 func (g *guard) DeleteRange(first, last uint64) error {
-	return fmt.Errorf("delete entries %d to %d: nothing leaves the log before it is archived", first, last)
+	end := g.archive.deletable(last)
+	for from := first; from <= end; from += chunk {
+		if g.stopped.Load() {
+			return errStopped
+		}
+		to := min(from+chunk-1, end)
+		fault.Point("journal.before-delete")
+		err := g.store.DeleteRange(from, to)
+		switch {
+		case definite(err):
+			return full("delete what is archived", err) // nothing was deleted; the next snapshot tries again
+		case err != nil:
+			return g.die(err)
+		}
+		fault.Point("journal.after-delete")
+		g.mu.Lock()
+		g.first = to + 1
+		g.mu.Unlock()
+	}
+	return nil
 }
 
 // write repeats a write for as long as it fails for want of space and nothing of it counts. Raft's main loop waits
 // with it, which is harmless for a single voter: nobody else can become leader, and its clients wait anyway.
 func (g *guard) write(op func() error, unchanged func() bool) error {
 	for pause := time.Duration(0); ; {
+		done := g.slow.begins()
 		err := op()
+		done()
 		if err == nil {
 			return nil
 		}

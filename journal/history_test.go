@@ -76,7 +76,7 @@ func TestHistoryChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.prove(newTables()); err != nil {
+	if err := proven(h, newTables()); err != nil {
 		t.Error(err)
 	}
 	if err := h.Close(); err != nil {

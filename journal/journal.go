@@ -22,6 +22,7 @@ import (
 //	DIR/raft.db          the log and Raft's term and vote, in bbolt; it appears by a rename, whole or not at all
 //	DIR/raft.db.new      a journal that is being made; a leftover is removed
 //	DIR/snapshots/       frozen copies of the Machine, which bound the replay
+//	DIR/archive/         the whole history, and a mirror of its newest entries (manifest.go)
 //	DIR/tail             how far the log had come for certain, so that a lost tail is noticed
 //	DIR/reserve          space kept for the day the disk is full
 //	DIR/fatal            why the last process gave up, if it did
@@ -42,9 +43,11 @@ const (
 	inFlight = 512
 	// lockTimeout is how long Open waits for a predecessor to let go of the file.
 	lockTimeout = 2 * time.Second
-	// retainedSnapshots are kept. The log holds everything anyway; more than one saves a long replay when the newest
+	// retainedSnapshots are kept. The archive holds everything anyway; more than one saves a long replay when the newest
 	// is bad.
 	retainedSnapshots = 3
+	// trailing entries stay in the log after a snapshot: enough for every snapshot that is kept.
+	trailing = 64 << 10
 )
 
 // Machine is a deterministic state machine. Apply is total: it records, and never fails halfway.
@@ -69,6 +72,8 @@ type Options struct {
 	Log     *slog.Logger // nil is silent
 	// Build is recorded in checkpoints, so that a digest that differs can be traced to the build that wrote it.
 	Build string
+	// Retain says how much history the archive keeps; the zero value keeps all of it.
+	Retain Retention
 	// OnProgress tells how far the replay is. It is called from the goroutine that applies.
 	OnProgress func(applied, last uint64)
 	// Fatal ends the process after a write whose outcome is unknown (default: a marker file and os.Exit(70)).
@@ -79,7 +84,11 @@ type Options struct {
 	wrap          func(store) store
 	every         uint64 // applied records between checkpoints
 	snapshotAfter uint64 // entries between snapshots
-	reserve       int64  // bytes
+	trailing      uint64 // entries that stay in the log
+	compactAt     int64  // size of a file that is worth it
+	slowWrite     time.Duration
+	stalledWrite  time.Duration
+	reserve       int64 // bytes
 	spaceWait     time.Duration
 }
 
@@ -99,6 +108,15 @@ func (o *Options) defaults() {
 	if o.snapshotAfter == 0 {
 		o.snapshotAfter = 8192
 	}
+	if o.trailing == 0 {
+		o.trailing = trailing
+	}
+	if o.compactAt == 0 {
+		o.compactAt = compactAt
+	}
+	if o.slowWrite == 0 {
+		o.slowWrite, o.stalledWrite = slowWrite, stalledWrite
+	}
 	if o.reserve == 0 {
 		o.reserve = reserveSize
 	}
@@ -111,6 +129,7 @@ func (o *Options) defaults() {
 type Journal struct {
 	o     Options
 	guard *guard
+	arch  *archive
 	space *space
 	fsm   *fsm
 	raft  *raft.Raft
@@ -141,6 +160,9 @@ func Open(ctx context.Context, o Options) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := compact(o, found); err != nil {
+		return nil, err
+	}
 	db, err := openStore(filepath.Join(o.Dir, dbName))
 	if errors.Is(err, ErrNoSpace) && os.Remove(filepath.Join(o.Dir, reserveName)) == nil {
 		db, err = openStore(filepath.Join(o.Dir, dbName)) // opening commits a transaction, too
@@ -159,15 +181,19 @@ func Open(ctx context.Context, o Options) (*Journal, error) {
 		guard: newGuard(o, o.wrap(db), found, sp, closing),
 		meter: newMeter(o.Machine.Name()),
 	}
-	j.fsm = newFSM(o, j.guard)
+	j.fsm = newFSM(o, j.guard, found.skips)
 	// The reserve comes before anything is written, so that on a full disk the health is known from the start.
 	sp.refill()
+	if err := j.openArchive(found); err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
 	if err := j.start(ctx); err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
 	j.guard.found.Store(nil)
 	j.replayed, j.took = j.fsm.replayed(), time.Since(start)
 	j.running.Go(j.checkpoints)
+	j.running.Go(j.snapshots)
 	j.witness()
 	warnOfFatal(o)
 	return j, nil
@@ -177,19 +203,36 @@ func Open(ctx context.Context, o Options) (*Journal, error) {
 // reserve is kept for the next one. A start that was killed before may use it up; the next waits for space then.
 func (j *Journal) Started() { j.space.opening.Store(false) }
 
-// start hands the log to Raft and waits until all of it is applied.
-func (j *Journal) start(ctx context.Context) error {
-	logger := raftLogger(j.o.Log)
-	snaps, err := openSnapshots(j.o, logger, j.fsm.last)
+// openArchive opens the second copy, and goes on with the mirror.
+func (j *Journal) openArchive(f *found) error {
+	a, err := openArchive(j.o, f)
 	if err != nil {
 		return err
 	}
+	if a.mirror, err = openMirror(j.o.Dir, j.o.Log, f, j.guard.GetLog); err != nil {
+		return err
+	}
+	j.arch, j.guard.archive = a, a
+	j.fsm.archived = j.archive
+	return nil
+}
+
+// start hands the log to Raft and waits until all of it is applied.
+func (j *Journal) start(ctx context.Context) error {
+	logger := raftLogger(j.o.Log)
 	addr, transport := raft.NewInmemTransport(voter)
+	snaps, err := openSnapshots(j.o, logger, j.guard.oldest(), j.fsm.last)
+	if err != nil {
+		return err
+	}
+	if err := j.remake(snaps, transport); err != nil {
+		return err
+	}
 	transport.Connect(addr, transport)
 	r, err := raft.NewRaft(j.config(logger), j.fsm, j.guard, j.guard, snaps, transport)
 	if err != nil {
 		if why := j.fsm.unusable; why != nil {
-			return fmt.Errorf("start raft: %w: %w; move %s away, and the next start replays the whole log",
+			return fmt.Errorf("start raft: %w: %w; move %s away, and the next start replays the archive",
 				err, why, filepath.Join(j.o.Dir, snapName))
 		}
 		return fmt.Errorf("start raft: %w", err)
@@ -279,6 +322,9 @@ func (j *Journal) Close() error {
 	if j.raft != nil && len(errs) == 0 {
 		j.witness()
 	}
+	if j.arch != nil {
+		errs = append(errs, j.arch.mirror.close())
+	}
 	if err := j.guard.store.Close(); err != nil {
 		errs = append(errs, fmt.Errorf("close %s: %w", dbName, err))
 	}
@@ -300,7 +346,7 @@ func prepare(o Options) error {
 	}
 	if left := remains(o.Dir); left != "" {
 		return fmt.Errorf("%w: %s is gone from %s, though %s says that there was a journal; put it back, "+
-			"or move the whole directory away to start without its history", ErrCorrupt, dbName, o.Dir, left)
+			"rebuild it (groom journal rebuild), or move the whole directory away to start without its history", ErrCorrupt, dbName, o.Dir, left)
 	}
 	return create(o)
 }

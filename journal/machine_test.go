@@ -225,3 +225,16 @@ func wantErr(t testing.TB, err, want error) {
 		t.Fatalf("error is %v, want %v", err, want)
 	}
 }
+
+// proven verifies a history from its beginning, into m.
+func proven(h *History, m Machine) error {
+	made := false
+	r, err := h.Verify(VerifyOptions{Deep: true, Machine: func() Machine {
+		if made {
+			return newTables()
+		}
+		made = true
+		return m
+	}})
+	return errors.Join(err, r.Err())
+}

@@ -19,8 +19,8 @@ var (
 
 // meter measures one journal.
 type meter struct {
-	latency                                              prometheus.Histogram
-	index, applied, snapshot, bytes, health, opened, ran *prometheus.Desc
+	latency                                                             prometheus.Histogram
+	index, applied, snapshot, bytes, archive, slow, health, opened, ran *prometheus.Desc
 }
 
 func newMeter(of string) *meter {
@@ -38,6 +38,8 @@ func newMeter(of string) *meter {
 		applied:  desc("records", "Records in the journal that were applied to the tables."),
 		snapshot: desc("snapshot_index", "Entry that the newest snapshot stands after."),
 		bytes:    desc("bytes", "Size of the log's file."),
+		archive:  desc("archive_bytes", "Size of the archive's segments and anchors."),
+		slow:     desc("slow_writes", "Writes that took longer than a second."),
 		health:   desc("health", "1 for the degree of health that the journal has.", "health"),
 		opened:   desc("open_seconds", "How long the start took until every entry was checked and applied."),
 		ran:      desc("replayed", "Records that the start replayed."),
@@ -50,7 +52,7 @@ func (m *meter) committed(d time.Duration) { m.latency.Observe(d.Seconds()) }
 func (j *Journal) Describe(ch chan<- *prometheus.Desc) {
 	m := j.meter
 	m.latency.Describe(ch)
-	for _, d := range []*prometheus.Desc{m.index, m.applied, m.snapshot, m.bytes, m.health, m.opened, m.ran} {
+	for _, d := range []*prometheus.Desc{m.index, m.applied, m.snapshot, m.bytes, m.archive, m.slow, m.health, m.opened, m.ran} {
 		ch <- d
 	}
 }
@@ -66,9 +68,11 @@ func (j *Journal) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.applied, float64(s.Total))
 	gauge(m.snapshot, float64(s.Snapshot))
 	gauge(m.bytes, float64(s.FileBytes))
+	gauge(m.archive, float64(s.ArchiveBytes))
+	gauge(m.slow, float64(s.SlowWrites))
 	gauge(m.opened, s.OpenTook.Seconds())
 	gauge(m.ran, float64(s.Replayed))
-	for _, h := range []string{healthOK, healthNoSpace, healthSafe} {
+	for _, h := range []string{healthOK, healthNoSpace, healthStalled, healthSafe} {
 		v := 0.0
 		if h == s.Health {
 			v = 1

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime/debug"
+
+	"github.com/hashicorp/raft"
 )
 
 // checkpointEvery is how many applied records lie between two digests. It is part of the format: a replay takes its
@@ -29,14 +31,19 @@ type checkpoint struct {
 type player struct {
 	m       Machine
 	every   uint64
-	records uint64     // applied from the first entry on
+	records uint64 // applied from the first entry on
+	skips   map[uint64]skip
 	due     []digestAt // oldest first; all but the newest were proposed before, or their process was killed
 }
 
-// apply applies the data of one entry. An error says that this build cannot apply it; what the machine holds then is
+// apply applies one entry that is a command. An error says that this build cannot apply it; what the machine holds then is
 // what it held before, unless the error comes from a panic.
-func (p *player) apply(index uint64, data []byte) (result any, err error) {
-	r, err := unseal(data)
+func (p *player) apply(l *raft.Log) (result any, err error) {
+	index := l.Index
+	if s, ok := p.skips[index]; ok && string(s.hash[:]) == string(l.Extensions) {
+		return nil, nil
+	}
+	r, err := unseal(l.Data)
 	if err != nil {
 		return nil, fmt.Errorf("entry %d: %w", index, err)
 	}
@@ -68,6 +75,9 @@ func (p *player) kind(kind uint16) string {
 
 // own applies an entry of the journal itself.
 func (p *player) own(index uint64, r Record) error {
+	if (r.Kind == kindSkip || r.Kind == kindRebuilt) && r.Version == 1 {
+		return nil // a skip is known before the entry that it speaks of is met
+	}
 	if r.Kind != kindCheckpoint || r.Version != 1 {
 		return fmt.Errorf("entry %d is the journal's own, of kind %d version %d, which this build does not know",
 			index, r.Kind, r.Version)

@@ -97,7 +97,7 @@ func (j *Journal) handOver(r Record, own bool) *Future {
 	if err != nil {
 		return refuse(fmt.Errorf("propose: %w", err))
 	}
-	if bad := j.fsm.safe(); bad != nil {
+	if bad := j.fsm.safe(); bad != nil && !(own && r.Kind == kindSkip) {
 		return refuse(safeMode(bad))
 	}
 	j.mu.RLock()

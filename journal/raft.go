@@ -20,9 +20,10 @@ func (j *Journal) config(logger hclog.Logger) *raft.Config {
 	c.MaxAppendEntries = inFlight
 	c.BatchApplyCh = true
 	c.NoLegacyTelemetry = true
-	c.SnapshotInterval = 20 * time.Second
-	c.SnapshotThreshold = j.o.snapshotAfter
-	c.TrailingLogs = math.MaxUint64 // nothing leaves the log
+	// Snapshots are asked for when they are due (keep.go), not looked for by a timer.
+	c.SnapshotInterval = 24 * time.Hour
+	c.SnapshotThreshold = math.MaxUint64
+	c.TrailingLogs = j.o.trailing
 	return c
 }
 

@@ -142,12 +142,12 @@ func TestCheckpointsProveTheReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.every = 16
-	if err := h.prove(newTables()); err != nil {
+	if err := proven(h, newTables()); err != nil {
 		t.Error(err)
 	}
 	other := newTables()
 	other.skew = 1
-	err = h.prove(other)
+	err = h.Replay(other, 0)
 	wantErr(t, err, ErrSafeMode)
 	if !strings.Contains(err.Error(), "differently") || !strings.Contains(err.Error(), `"b1"`) {
 		t.Errorf("it says: %v", err)
@@ -230,7 +230,7 @@ func TestSnapshotAndTailEqualTheWholeReplay(t *testing.T) {
 			}
 			h.every = 8
 			whole := newTables()
-			if err := errors.Join(h.prove(whole), h.Close()); err != nil {
+			if err := errors.Join(proven(h, whole), h.Close()); err != nil {
 				rt.Fatal(err)
 			}
 			if whole.Digest() != digest || h.Stats().Total != total {
@@ -374,6 +374,6 @@ func TestEnvelope(t *testing.T) {
 		noise := rapid.SliceOf(rapid.Byte()).Draw(rt, "noise")
 		_, _ = unseal(noise)
 		p := player{m: newTables(), every: 4}
-		_, _ = p.apply(1, noise)
+		_, _ = p.apply(&raft.Log{Index: 1, Data: noise})
 	})
 }

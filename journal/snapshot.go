@@ -7,11 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
-	"path/filepath"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"groom/fault"
@@ -25,6 +21,9 @@ type snapshotHead struct {
 	Hash    string     `json:"hash"` // of that entry
 	Records uint64     `json:"records"`
 	Due     []digestAt `json:"due,omitempty"`
+	// What Raft files the snapshot under, so that a change of its own notes is noticed. Raft counts its barriers, too.
+	RaftIndex uint64 `json:"raft_index,omitempty"`
+	RaftTerm  uint64 `json:"raft_term,omitempty"`
 }
 
 func hexHash(h [32]byte) string { return hex.EncodeToString(h[:]) }
@@ -57,12 +56,15 @@ func readHead(r io.Reader) (snapshotHead, io.Reader, error) {
 type frozen struct {
 	head  snapshotHead
 	body  io.WriterTo
-	wrote func(index uint64)
+	wrote func(head snapshotHead, id string)
 }
 
 // Persist writes the copy. Closing the sink syncs it and gives it its name; a kill before that leaves a directory that
 // the next start removes.
 func (s *frozen) Persist(sink raft.SnapshotSink) error {
+	if f, ok := sink.(filed); ok {
+		s.head.RaftIndex, s.head.RaftTerm = f.index, f.term
+	}
 	err := json.NewEncoder(sink).Encode(s.head)
 	if err == nil {
 		_, err = s.body.WriteTo(sink)
@@ -75,63 +77,9 @@ func (s *frozen) Persist(sink raft.SnapshotSink) error {
 		return fmt.Errorf("write snapshot: %w", err)
 	}
 	fault.Point("journal.after-snapshot")
-	s.wrote(s.head.Index)
+	s.wrote(s.head, sink.ID())
 	return nil
 }
 
 // Release has nothing to let go of.
 func (s *frozen) Release() {}
-
-// snapshots passes over damaged snapshots. The log holds everything that they do, so without one the replay is longer
-// and that is all; Raft alone would refuse to start.
-type snapshots struct {
-	*raft.FileSnapshotStore
-	log *slog.Logger
-}
-
-func openSnapshots(o Options, logger hclog.Logger, last uint64) (*snapshots, error) {
-	files, err := raft.NewFileSnapshotStoreWithLogger(o.Dir, retainedSnapshots, logger)
-	if err != nil {
-		return nil, full("open snapshots", err)
-	}
-	// A kill while a snapshot was written leaves a directory that nobody would ever look at. The log is locked by now,
-	// so it is nobody's.
-	left, err := filepath.Glob(filepath.Join(o.Dir, snapName, "*.tmp"))
-	if err != nil {
-		return nil, fmt.Errorf("sweep snapshots: %w", err)
-	}
-	for _, path := range left {
-		if err := os.RemoveAll(path); err != nil {
-			return nil, fmt.Errorf("sweep snapshots: %w", err)
-		}
-	}
-	s := &snapshots{files, o.Log}
-	metas, err := s.List()
-	if err != nil {
-		return nil, err
-	}
-	if len(metas) > 0 && metas[0].Index > last {
-		return nil, corrupt(filepath.Join(o.Dir, dbName), "it ends at entry %d, and there is a snapshot taken after entry %d: "+
-			"its newest entries are gone", last, metas[0].Index)
-	}
-	return s, nil
-}
-
-// List names the snapshots that are whole, newest first.
-func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
-	all, err := s.FileSnapshotStore.List()
-	if err != nil {
-		return nil, fmt.Errorf("list snapshots: %w", err)
-	}
-	var whole []*raft.SnapshotMeta
-	for _, meta := range all {
-		_, r, err := s.Open(meta.ID) // compares its checksum
-		if err != nil {
-			s.log.Warn("a snapshot is damaged; replaying from further back", "snapshot", meta.ID, "err", err)
-			continue
-		}
-		_ = r.Close()
-		whole = append(whole, meta)
-	}
-	return whole, nil
-}

@@ -13,6 +13,7 @@ const (
 	healthOK      = "ok"
 	healthNoSpace = "nospace"
 	healthSafe    = "safe-mode"
+	healthStalled = "stalled"
 )
 
 // Stats are the figures of a journal.
@@ -21,18 +22,29 @@ type Stats struct {
 	Records                        uint64 // applied since open, and counted in all (see Total)
 	Total                          uint64
 	FileBytes                      int64
+	LogFirst                       uint64 // the oldest entry in raft.db; older ones are in the archive only
+	Sealed                         uint64 // the newest entry in a segment of the archive
+	Segments, Anchors              int
+	ArchiveBytes                   int64  // of segments and anchors
+	SlowWrites                     uint64 // that took longer than a second
 	ChainTip                       [32]byte
 	Replayed                       uint64        // entries applied while opening
 	OpenTook                       time.Duration // open, chain check, replay, barrier
-	Health                         string        // "ok", "nospace", "safe-mode"
+	Health                         string        // "ok", "nospace", "stalled", "safe-mode"
 	Reason                         string
 }
 
 // Stats tells how the journal is. It is cheap enough for every page and every beat.
 func (j *Journal) Stats() Stats {
-	s := Stats{First: 1, Replayed: j.replayed, OpenTook: j.took, Health: healthOK}
+	s := Stats{Replayed: j.replayed, OpenTook: j.took, Health: healthOK}
 	s.Last, s.ChainTip = j.guard.position()
 	s.FileBytes = fileBytes(j.o.Dir)
+	m := j.arch.manifest()
+	s.archived(m, j.guard.oldest())
+	s.SlowWrites = j.guard.slow.count.Load()
+	if why := j.guard.slow.stalled(); why != nil {
+		s.Health, s.Reason = healthStalled, why.Error()
+	}
 	if why := j.space.reason(); why != nil {
 		s.Health, s.Reason = healthNoSpace, why.Error()
 	}
@@ -44,6 +56,16 @@ func (j *Journal) Stats() Stats {
 		s.Health, s.Reason = healthSafe, safeMode(j.fsm.bad).Error()
 	}
 	return s
+}
+
+// archived fills in what the manifest tells of a journal whose log begins with an entry.
+func (s *Stats) archived(m *manifest, first uint64) {
+	s.First, s.LogFirst = first, first
+	s.Sealed, _ = m.sealed()
+	s.Segments, s.Anchors, s.ArchiveBytes = len(m.segments), len(m.anchors), m.sizeAfter(-1)
+	if oldest := m.first(); oldest > 0 {
+		s.First = min(first, oldest)
+	}
 }
 
 func fileBytes(dir string) int64 {
