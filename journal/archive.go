@@ -189,6 +189,9 @@ func (a *archive) deletable(last uint64) uint64 {
 		last = oldest
 	}
 	end := uint64(0)
+	if first := m.first(); first > 0 && first-1 <= last {
+		end = first - 1 // dropped by retention
+	}
 	for _, s := range m.segments {
 		if s.last <= last {
 			end = s.last
@@ -291,7 +294,11 @@ func (m *manifest) thin() (gone []string) {
 // replay has where to start from.
 func (m *manifest) prune(r Retention, now time.Time) (gone []string) {
 	cut := -1
+	sealed, _ := m.sealed()
 	for i, a := range m.anchors {
+		if a.index == sealed {
+			break // the newest segment stays: it says where the archive ends
+		}
 		old := r.Age > 0 && m.segments[m.at(a.index)].to.Before(now.Add(-r.Age))
 		if large := r.Bytes > 0 && m.sizeAfter(cut) > r.Bytes; old || large {
 			cut = i

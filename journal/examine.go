@@ -95,16 +95,22 @@ func examine(dir string) (*found, error) {
 
 // follow checks an entry against the chain, and against the archive where that ends or begins.
 func (f *found) follow(dir string, l *raft.Log) error {
-	if f.first == 0 {
+	first := f.first == 0
+	if first {
 		f.first = l.Index
-		if l.Index > 1 {
-			if err := f.begin(dir, l.Index); err != nil {
-				return err
-			}
-		}
 	}
-	if err := f.next(l); err != nil {
-		return err
+	switch {
+	case first && f.manifest.first() > l.Index:
+		f.chain = resume(l) // retention has dropped what comes before it, and itself
+	case first && l.Index > 1:
+		if err := f.begin(dir, l.Index); err != nil {
+			return err
+		}
+		fallthrough
+	default:
+		if err := f.next(l); err != nil {
+			return err
+		}
 	}
 	if hash, ok := f.manifest.boundary(l.Index); ok && hash != f.tip {
 		return fmt.Errorf("entry %d is not the one that the archive holds", l.Index)
@@ -119,7 +125,7 @@ func (f *found) follow(dir string, l *raft.Log) error {
 
 // begin takes up the chain where the archive ends, for a log whose older entries have left it.
 func (f *found) begin(dir string, first uint64) error {
-	if sealed, _ := f.manifest.sealed(); sealed < first-1 || f.manifest.first() > first {
+	if sealed, _ := f.manifest.sealed(); sealed < first-1 {
 		return fmt.Errorf("it begins with entry %d, and the archive ends with entry %d: those between them are gone", first, sealed)
 	}
 	hash, err := f.manifest.hashAt(dir, first-1)

@@ -60,6 +60,9 @@ func lastMirrored(paths []string) (l *raft.Log, size int64, err error) {
 		if i == len(paths)-1 {
 			size = at + int64(end)
 		}
+		if end == 0 && at > 0 {
+			return nil, 0, errLine // longer than any line
+		}
 		if end == 0 {
 			continue // it holds no whole line
 		}
@@ -127,7 +130,8 @@ func lostEnd(dir string, last, once uint64, witness string) error {
 
 func (m *mirror) same(l *raft.Log) bool {
 	var have raft.Log
-	return m.get(l.Index, &have) == nil && bytes.Equal(have.Extensions, l.Extensions)
+	return m.get(l.Index, &have) == nil && bytes.Equal(have.Extensions, l.Extensions) &&
+		bytes.Equal(have.Data, l.Data) && have.Term == l.Term
 }
 
 // open opens a file of the mirror, and cuts off a line that is torn.

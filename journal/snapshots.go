@@ -176,6 +176,10 @@ func (c *copied) check(dir string) error {
 	if err := json.Unmarshal(b, &meta); err != nil {
 		return fmt.Errorf("%w: its notes cannot be read: %w", ErrCorrupt, err)
 	}
+	// Names are read whatever their case, and unknown ones not at all, so only what Raft itself would write will do.
+	if again, err := json.Marshal(meta); err != nil || !bytes.Equal(b, append(again, '\n')) {
+		return fmt.Errorf("%w: its notes are not as they were written", ErrCorrupt)
+	}
 	c.meta = meta.SnapshotMeta
 	f, err := os.Open(c.state(dir))
 	if err != nil {
@@ -197,7 +201,7 @@ func (c *copied) check(dir string) error {
 		return err
 	}
 	servers := meta.Configuration.Servers
-	if meta.Version != 1 || meta.ID != c.id || indexOfID(c.id) != meta.Index || c.head.Index > meta.Index ||
+	if meta.Version != 1 || meta.ConfigurationIndex != 1 || meta.ID != c.id || indexOfID(c.id) != meta.Index || c.head.Index > meta.Index ||
 		c.head.RaftIndex != 0 && (c.head.RaftIndex != meta.Index || c.head.RaftTerm != meta.Term) ||
 		len(servers) != 1 || servers[0] != (raft.Server{Suffrage: raft.Voter, ID: voter, Address: voter}) {
 		return fmt.Errorf("%w: its notes do not fit it", ErrCorrupt)

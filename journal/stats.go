@@ -64,7 +64,7 @@ func (s *Stats) archived(m *manifest, first uint64) {
 	s.Sealed, _ = m.sealed()
 	s.Segments, s.Anchors, s.ArchiveBytes = len(m.segments), len(m.anchors), m.sizeAfter(-1)
 	if oldest := m.first(); oldest > 0 {
-		s.First = min(first, oldest)
+		s.First = oldest // what retention has dropped cannot be replayed, even where the log still has it
 	}
 }
 
