@@ -64,6 +64,7 @@ func openError(path string, err error) error {
 
 // corrupt says what is wrong with a file of the journal, and what can be done.
 func corrupt(path, format string, args ...any) error {
-	return fmt.Errorf("%w: %s: %s; put back an unaltered copy of the directory, or move it away to start without its history",
+	return fmt.Errorf("%w: %s: %s; put back an unaltered copy of the directory, make it whole from its archive (groom journal rebuild), or "+
+		"move it away to start without its history",
 		ErrCorrupt, path, fmt.Sprintf(format, args...))
 }

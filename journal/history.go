@@ -192,6 +192,7 @@ func (h *History) count() error {
 		}
 		if s, ok := skipOf(l); ok {
 			h.skips[s.index] = s
+			h.stats.Total-- // the entry that it speaks of was counted
 		}
 		return nil
 	})

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -99,20 +98,4 @@ func (j *Journal) remake(snaps *snapshots, trans raft.Transport) error {
 		return fmt.Errorf("write snapshot: %w", err)
 	}
 	return (&frozen{head, body, func(snapshotHead, string) {}}).Persist(sink)
-}
-
-// kindRebuilt is the journal's own entry that a rebuild leaves.
-const kindRebuilt = 3
-
-// rebuilt is its body.
-type rebuilt struct {
-	Last    uint64    `json:"last"`          // the newest entry that was found
-	Lost    [2]uint64 `json:"lost,omitzero"` // entries that are known to have been there, and were found nowhere
-	Sources []string  `json:"sources"`
-	Build   string    `json:"build,omitempty"`
-}
-
-func (r rebuilt) record() Record {
-	body, _ := json.Marshal(r) // strings and numbers
-	return Record{Kind: kindRebuilt, Version: 1, Body: body}
 }

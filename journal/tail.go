@@ -17,11 +17,14 @@ import (
 func (j *Journal) witness() {
 	last, tip := j.guard.position()
 	fault.Point("journal.before-tail")
-	line := fmt.Sprintf("v=1 last=%d tip=%s\n", last, hex.EncodeToString(tip[:]))
-	if err := writeWhole(j.o.Dir, tailName, []byte(line)); err != nil {
+	if err := writeWhole(j.o.Dir, tailName, tailText(last, tip)); err != nil {
 		j.o.Log.Warn("record how far the journal has come", "err", err)
 	}
 	fault.Point("journal.after-tail")
+}
+
+func tailText(last uint64, tip [32]byte) []byte {
+	return fmt.Appendf(nil, "v=1 last=%d tip=%s\n", last, hex.EncodeToString(tip[:]))
 }
 
 // readTail returns 0 when nothing is recorded yet.
