@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,10 +30,14 @@ func unneeded(name string) bool {
 	return name == "reserve" || name == "fatal" || strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".new")
 }
 
-// copyJournal copies a journal, also one that a living process writes to. What speaks of the log is copied before it, so
-// that it never speaks of entries that the copy does not have.
+// before are what speaks of the log. They are copied before it, so that they never speak of entries that the copy of the
+// log does not have. The archive may then end long before the copy of the log begins only if that many entries, as many
+// as stay in the log behind a snapshot, came meanwhile.
+var before = []string{"tail", "snapshots", "archive"}
+
+// copyJournal copies a journal, also one that a living process writes to.
 func copyJournal(ctx context.Context, from, to string) error {
-	for _, name := range []string{"tail", "snapshots"} {
+	for _, name := range before {
 		if err := copyTree(ctx, from, to, name); err != nil {
 			return err
 		}
@@ -45,7 +50,7 @@ func copyJournal(ctx context.Context, from, to string) error {
 		return fmt.Errorf("copy journal: %w", err)
 	}
 	for _, e := range entries {
-		if name := e.Name(); name != logName && name != "tail" && name != "snapshots" && !unneeded(name) {
+		if name := e.Name(); name != logName && !slices.Contains(before, name) && !unneeded(name) {
 			if err := copyTree(ctx, from, to, name); err != nil {
 				return err
 			}

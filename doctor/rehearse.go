@@ -64,8 +64,7 @@ func rehearse(ctx context.Context, o Options, t *tables) *Rehearsal {
 // start opens a copy from its newest snapshot, as a start does, and holds what it comes to against the whole replay.
 func start(ctx context.Context, o Options, copied *replayed) Start {
 	s := Start{Of: copied.of, Health: "failed"}
-	again := &replayed{of: copied.of, state: fsm.NewState()}
-	m := again.machine(nil)
+	m := machine(copied.of, fsm.NewState(), nil)
 	j, err := journal.Open(ctx, journal.Options{
 		Dir: copied.dir, Machine: m, Build: o.Build, Log: slog.New(slog.DiscardHandler), Fatal: func(error) {}, // Open tells
 	})

@@ -157,20 +157,26 @@ func replay(ctx context.Context, of, from string, s *scratch) (*replayed, error)
 	defer h.Close()
 	r := &replayed{of: of, dir: dir, state: fsm.NewState(), stats: h.Stats()}
 	began := time.Now()
-	m := r.machine(func(_ uint64, _ uint16, e *table.Entry) { r.newest = e.Now.Wall })
-	if err := h.Verify(interruptible{m, ctx}); err != nil {
+	proof, err := h.Verify(journal.VerifyOptions{Machine: func() journal.Machine {
+		return interruptible{machine(of, fsm.NewState(), nil), ctx}
+	}})
+	if err := errors.Join(err, ctx.Err(), proof.Err()); err != nil {
+		return nil, err
+	}
+	m := machine(of, r.state, func(_ uint64, _ uint16, e *table.Entry) { r.newest = e.Now.Wall })
+	if err := h.Replay(interruptible{m, ctx}, 0); err != nil {
 		return nil, err
 	}
 	r.digest, r.took = m.Digest(), time.Since(began)
 	return r, nil
 }
 
-// machine is a new one for the journal. A groom's fills state.
-func (r *replayed) machine(watch func(uint64, uint16, *table.Entry)) *table.Machine {
-	if r.of == "master" {
+// machine is a new one for the journal named of. A groom's fills state.
+func machine(of string, state *fsm.State, watch func(uint64, uint16, *table.Entry)) *table.Machine {
+	if of == "master" {
 		return cluster.NewMachine(cluster.NewState(), watch)
 	}
-	return fsm.NewMachine(r.state, watch)
+	return fsm.NewMachine(state, watch)
 }
 
 // interruptible ends a replay when its context does.
