@@ -165,6 +165,13 @@ type JournalInfo struct {
 	Health      Health `json:"health"`
 	Reason      string `json:"reason,omitempty"`
 	Incarnation uint64 `json:"incarnation,omitempty"`
+	// Sealed is the newest entry in the archive, and Segments, Anchors and ArchiveBytes are what it consists of.
+	Sealed       uint64 `json:"sealed"`
+	Segments     int    `json:"segments"`
+	Anchors      int    `json:"anchors"`
+	ArchiveBytes int64  `json:"archive_bytes"`
+	// Kinds are the entries of each kind, where they were counted.
+	Kinds []KindCount `json:"kinds,omitempty"`
 }
 
 // EntryView is one journal entry as people and tools read it.
@@ -179,6 +186,11 @@ type EntryView struct {
 	Words   string          `json:"words"`
 	Hash    string          `json:"hash"` // of the chain, hexadecimal
 	Body    json.RawMessage `json:"body,omitempty"`
+	// Decoded, where one entry is shown: what was observed, and each row before and after. Refused says why nothing of
+	// it was applied: the rows had moved on since it was decided.
+	Observed json.RawMessage `json:"observed,omitempty"`
+	Changes  []RowChange     `json:"changes,omitempty"`
+	Refused  string          `json:"refused,omitempty"`
 }
 
 // Event goes out on GET /events as one server-sent event; its id is the journal index it stems from.
@@ -220,4 +232,60 @@ type Starting struct {
 	Phase   string `json:"phase"`
 	Applied uint64 `json:"applied,omitempty"` // journal entries
 	Last    uint64 `json:"last,omitempty"`
+}
+
+// FieldChange is a field of a row before and after, as text; one that is not there reads as "".
+type FieldChange struct {
+	Field  string `json:"field"` // with dots between levels
+	Before string `json:"before,omitempty"`
+	After  string `json:"after,omitempty"`
+}
+
+// RowChange is a row before and after: without Before it came, without After it left.
+type RowChange struct {
+	Table  string          `json:"table"`
+	Key    string          `json:"key"`
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
+	Fields []FieldChange   `json:"fields,omitempty"`
+}
+
+// Diff is what lies between two moments of a journal: after entry A and after entry B.
+type Diff struct {
+	Of   string      `json:"of"`
+	A    uint64      `json:"a"`
+	B    uint64      `json:"b"`
+	Rows []RowChange `json:"rows"` // in the order of their names
+}
+
+// Story answers why a job, a task or an attempt is as it is: every decision about it, in the order of time.
+type Story struct {
+	Object string      `json:"object"`
+	Answer string      `json:"answer"` // in words
+	Steps  []StoryStep `json:"steps"`
+}
+
+// StoryStep is one entry of a story.
+type StoryStep struct {
+	EntryView
+	// Decisive says that this entry settled what the answer tells of. Believed are the rows that it was decided from: of
+	// the job, its task and its attempt, as they stood before.
+	Decisive bool      `json:"decisive,omitempty"`
+	Believed []RowView `json:"believed,omitempty"`
+}
+
+// RowView is a row of a table.
+type RowView struct {
+	Table string          `json:"table"`
+	Key   string          `json:"key"`
+	Row   json.RawMessage `json:"row"`
+}
+
+// KindCount counts the entries of one kind.
+type KindCount struct {
+	Kind    string    `json:"kind"`
+	Entries uint64    `json:"entries"`
+	Bytes   uint64    `json:"bytes"` // of envelopes and bodies
+	First   time.Time `json:"first,omitzero"`
+	Last    time.Time `json:"last,omitzero"`
 }

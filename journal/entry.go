@@ -26,6 +26,19 @@ const (
 	kindCheckpoint = 1
 )
 
+// KindName names a kind of the journal's own, or returns "".
+func KindName(kind uint16) string {
+	switch kind {
+	case kindCheckpoint:
+		return "journal.checkpoint"
+	case kindSkip:
+		return "journal.skip"
+	case kindRebuilt:
+		return "journal.rebuilt"
+	}
+	return ""
+}
+
 // Record is what is proposed: an entry before it has an index.
 type Record struct {
 	Kind    uint16 // below 16 is the journal's own

@@ -138,3 +138,14 @@ func (m *Machine) StateJSON() json.RawMessage {
 	}
 	return b
 }
+
+// Rev is the revision of a row, 0 when there is none.
+func (m *Machine) Rev(table, key string) uint64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	t, ok := m.store.tables[table]
+	if !ok {
+		return 0
+	}
+	return t.rev(key)
+}
