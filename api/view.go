@@ -165,6 +165,7 @@ type JournalInfo struct {
 	Health      Health `json:"health"`
 	Reason      string `json:"reason,omitempty"`
 	Incarnation uint64 `json:"incarnation,omitempty"`
+	Living      bool   `json:"living,omitempty"` // a process holds it
 	// Sealed is the newest entry in the archive, and Segments, Anchors and ArchiveBytes are what it consists of.
 	Sealed       uint64 `json:"sealed"`
 	Segments     int    `json:"segments"`
@@ -268,9 +269,9 @@ type Story struct {
 // StoryStep is one entry of a story.
 type StoryStep struct {
 	EntryView
-	// Decisive says that this entry settled what the answer tells of. Believed are the rows that it was decided from: of
+	// Settled says that this entry settled what the answer tells of. Believed are the rows that it was decided from: of
 	// the job, its task and its attempt, as they stood before.
-	Decisive bool      `json:"decisive,omitempty"`
+	Settled  bool      `json:"settled,omitempty"`
 	Believed []RowView `json:"believed,omitempty"`
 }
 

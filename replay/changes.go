@@ -103,11 +103,11 @@ func (p *Past) Show(index uint64) (api.EntryView, error) {
 
 // change tells a changed row field by field.
 func change(r Row, before, after json.RawMessage) api.RowChange {
-	return api.RowChange{Table: r.Table, Key: r.Key, Before: before, After: after, Fields: fields(before, after)}
+	return api.RowChange{Table: r.Table, Key: r.Key, Before: before, After: after, Fields: Fields(before, after)}
 }
 
-// fields are those that differ between two rows, in the order of their names. A field that is not there reads as "".
-func fields(before, after json.RawMessage) []api.FieldChange {
+// Fields are those that differ between two rows, in the order of their names. A field that is not there reads as "".
+func Fields(before, after json.RawMessage) []api.FieldChange {
 	a, b := flat(before), flat(after)
 	names := slices.Collect(maps.Keys(a))
 	for name := range b {

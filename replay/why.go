@@ -15,25 +15,55 @@ import (
 	"groom/story"
 )
 
-// Why tells why a job, a task or an attempt is as it is: every decision about it in these journals, in the order of
-// time, with the one that settled it and what was believed then. A row is named as TABLE/KEY.
+// Why tells why a job, a task or an attempt is as it is: the decisions about it in these journals, in the order of time,
+// and the one that settled it, with what was believed then. A row is named as TABLE/KEY. Of a job with many tasks it
+// tells what concerns the job and what went wrong; Blame leaves nothing out.
 func Why(pasts []*Past, object string) (api.Story, error) {
+	s, tellers, err := stories(pasts, object)
+	if err != nil {
+		return s, err
+	}
+	for _, t := range tellers {
+		answer, settled := t.answer()
+		if answer == "" || s.Answer != "" {
+			continue
+		}
+		s.Answer = answer
+		for i := range s.Steps {
+			if step := &s.Steps[i]; step.Of == t.p.Of && step.Index == settled {
+				step.Settled, step.Believed = true, t.beliefs[settled]
+			}
+		}
+	}
+	s.Steps = slices.DeleteFunc(s.Steps, func(step api.StoryStep) bool { return !step.Settled && !tells(step, object) })
+	for i := range s.Steps {
+		s.Steps[i].Changes = slices.DeleteFunc(s.Steps[i].Changes, delivery)
+	}
+	return s, nil
+}
+
+// Blame is every entry that touched an object, and what it changed of it.
+func Blame(pasts []*Past, object string) (api.Story, error) {
+	s, _, err := stories(pasts, object)
+	return s, err
+}
+
+func stories(pasts []*Past, object string) (api.Story, []*teller, error) {
 	s := api.Story{Object: object, Steps: []api.StoryStep{}}
+	var tellers []*teller
 	for _, p := range pasts {
-		t := teller{p: p, object: object, rows: applied{map[Row]held{}}, last: map[Row]json.RawMessage{}}
+		t := &teller{p: p, object: object, rows: applied{map[Row]held{}}, last: map[Row]json.RawMessage{}, beliefs: map[uint64][]api.RowView{}}
 		for e, err := range p.chosen(Filter{}) {
 			if err != nil {
-				return s, err
+				return s, nil, err
 			}
 			t.entry(e)
 		}
-		if answer := t.answer(); answer != "" {
-			s.Answer = strings.TrimPrefix(s.Answer+"; "+answer, "; ")
-		}
+		tellers = append(tellers, t)
 		s.Steps = append(s.Steps, t.steps...)
 	}
 	if len(s.Steps) == 0 {
-		return s, fmt.Errorf("%s: %w", object, ErrNothing)
+		return s, nil, fmt.Errorf("%s: %w", object, ErrNothing)
 	}
 	// Within one journal the order is that of its entries, whatever the clock did meanwhile.
 	slices.SortStableFunc(s.Steps, func(a, b api.StoryStep) int {
@@ -42,16 +72,18 @@ func Why(pasts []*Past, object string) (api.Story, error) {
 		}
 		return a.At.Compare(b.At)
 	})
-	return s, nil
+	return s, tellers, nil
 }
 
 // teller tells one journal's part of a story.
 type teller struct {
-	p      *Past
-	object string
-	rows   applied
-	last   map[Row]json.RawMessage // also of rows that left
-	steps  []api.StoryStep
+	p       *Past
+	object  string
+	rows    applied
+	last    map[Row]json.RawMessage // also of rows that left
+	steps   []api.StoryStep
+	fateful []uint64 // entries that decided the fate of the object itself
+	beliefs map[uint64][]api.RowView
 }
 
 // entry adds an entry to the story, if it is of it. The rows of the whole job are followed, since they are what a
@@ -67,27 +99,27 @@ func (t *teller) entry(e journal.Entry) {
 	}
 	v := story.Entry(t.p.Of, e, t.p.KindName)
 	v.Body, v.Observed, v.Refused = nil, d.Obs, refused
-	step := api.StoryStep{EntryView: v}
 	for _, c := range changes {
-		if !belongs(c.Table, c.Key, t.object) && !belongs(c.Table, c.Key, taskOf(t.object)) {
+		if !belongs(c.Table, c.Key, t.object) && c.Key != taskOf(t.object) {
 			continue
 		}
-		step.Changes = append(step.Changes, c)
+		v.Changes = append(v.Changes, c)
 		if c.After != nil {
 			t.last[Row{c.Table, c.Key}] = c.After
 		}
-		if decisive(t.p.Of, c, t.object) {
-			step.Decisive, step.Believed = true, believed
+		if fateful(c, t.object) {
+			t.fateful = append(t.fateful, e.Index)
+			t.beliefs[e.Index] = believed
 		}
 	}
-	t.steps = append(t.steps, step)
+	t.steps = append(t.steps, api.StoryStep{EntryView: v})
 }
 
-// believed are the rows of the object, and of its task and its job, as they stand.
+// believed are the rows of the object itself, of its task and of its job, as they stand.
 func (t *teller) believed() []api.RowView {
 	var all []api.RowView
 	for r, h := range t.rows.rows {
-		if belongs(r.Table, r.Key, t.object) || r.Key == taskOf(t.object) || r.Key == jobOf(t.object) {
+		if r.Table != "outbox" && (r.Key == t.object || r.Table+"/"+r.Key == t.object || r.Key == taskOf(t.object) || r.Key == jobOf(t.object)) {
 			all = append(all, api.RowView{Table: r.Table, Key: r.Key, Row: h.raw})
 		}
 	}
@@ -109,50 +141,55 @@ func jobOf(object string) string {
 	return object
 }
 
-// decisive says whether a change settles the fate of the object: an order to end its process, its end, the state in
-// which it stays.
-func decisive(of string, c api.RowChange, object string) bool {
-	if c.Key != object {
-		return false
-	}
-	for _, f := range c.Fields {
+// fateful says whether a change decides the fate of the object: an order to end its process, its end, its state.
+func fateful(c api.RowChange, object string) bool {
+	return c.Key == object && slices.ContainsFunc(c.Fields, func(f api.FieldChange) bool {
+		return f.After != "" && (f.Field == "order.by" || f.Field == "end.outcome.kind" || f.Field == "state" && c.Table != "attempts")
+	})
+}
+
+// tells says whether a step belongs into the story of why: not the delivery of reports, and of a job not what its tasks
+// do as they should.
+func tells(step api.StoryStep, object string) bool {
+	return slices.ContainsFunc(step.Changes, func(c api.RowChange) bool {
 		switch {
-		case of == "groom" && c.Table == "attempts" && (f.Field == "order.by" || f.Field == "end.outcome.kind" && f.After != string(api.Exited)):
-			return true
-		case f.Field == "state" && settled(f.After):
+		case delivery(c):
+			return false
+		case !strings.HasPrefix(object, "job_") || c.Key == object:
 			return true
 		}
-	}
-	return false
+		return slices.ContainsFunc(c.Fields, func(f api.FieldChange) bool {
+			return f.Field == "counted" && f.After == "true" || f.Field == "order.by" && f.After != ""
+		})
+	})
 }
 
-func settled(state string) bool {
-	switch state {
-	case string(api.TaskFailed), string(api.TaskKilled), string(api.TaskStopped), string(api.TaskBackoff), string(api.TaskSucceeded):
-		return true
-	}
-	return false
-}
+// delivery says whether a change only has to do with a report on its way.
+func delivery(c api.RowChange) bool { return c.Table == "outbox" }
 
-// answer is what the rows of the object say in the end.
-func (t *teller) answer() string {
+// answer is what the rows of the object say in the end, and the entry that settled it: of an attempt the first that
+// decided its fate, of a task or a job the last.
+func (t *teller) answer() (words string, settled uint64) {
 	groom := t.p.Of == "groom"
+	if n := len(t.fateful); n > 0 {
+		settled = t.fateful[n-1]
+	}
 	var a fsm.Attempt
+	if raw := t.last[Row{"attempts", t.object}]; groom && raw != nil && json.Unmarshal(raw, &a) == nil {
+		if len(t.fateful) > 0 {
+			settled = t.fateful[0]
+		}
+		return attempt(a), settled
+	}
 	var task fsm.Task
+	if raw := t.last[Row{"tasks", t.object}]; groom && raw != nil && json.Unmarshal(raw, &task) == nil {
+		return fmt.Sprintf("it is %s, %d counted failures: %s", task.State, task.Failures, task.Words), settled
+	}
 	var job cluster.Job
-	switch raw := t.last[Row{"attempts", t.object}]; {
-	case groom && raw != nil && json.Unmarshal(raw, &a) == nil:
-		return attempt(a)
+	if raw := t.last[Row{"jobs", t.object}]; !groom && raw != nil && json.Unmarshal(raw, &job) == nil {
+		return strings.TrimSuffix(fmt.Sprintf("it is %s: %s", job.State, job.Reason), ": "), settled
 	}
-	switch raw := t.last[Row{"tasks", t.object}]; {
-	case groom && raw != nil && json.Unmarshal(raw, &task) == nil:
-		return fmt.Sprintf("it is %s with %d counted failures: %s", task.State, task.Failures, task.Words)
-	}
-	switch raw := t.last[Row{"jobs", t.object}]; {
-	case !groom && raw != nil && json.Unmarshal(raw, &job) == nil:
-		return strings.TrimSuffix(fmt.Sprintf("it is %s: %s", job.State, job.Reason), ": ")
-	}
-	return ""
+	return "", 0
 }
 
 func attempt(a fsm.Attempt) string {
