@@ -344,7 +344,9 @@ func (h *History) IndexAt(t time.Time) (uint64, error) {
 		if l.AppendedAt.After(t) {
 			return errEnough
 		}
-		at = l.Index
+		if !l.AppendedAt.IsZero() { // as the first one of all, with which Raft is set up
+			at = l.Index
+		}
 		return nil
 	})
 	if errors.Is(err, errEnough) {

@@ -52,6 +52,7 @@ var borders = map[string][]string{
 	"groom/fsm/cluster":       {"groom/api", "groom/fsm/table"},
 	"groom/journal":           {"groom/fault"},
 	"groom/notify":            {},
+	"groom/replay":            {"groom/api", "groom/fsm", "groom/fsm/cluster", "groom/fsm/table", "groom/journal", "groom/story"},
 	"groom/supervisor":        {"groom/api", "groom/fault", "groom/supervisor/cgroup", "groom/supervisor/ctl", "groom/supervisor/logs", "groom/supervisor/shim"},
 	"groom/supervisor/shim":   {},
 	"groom/supervisor/cgroup": {},
