@@ -254,6 +254,21 @@ func (d *files) why(_ context.Context, of, object string) (api.Story, error) {
 
 // story asks the journals together.
 func (d *files) story(of, object string, tell func([]*replay.Past, string) (api.Story, error)) (api.Story, error) {
+	return together(d, of, func(pasts []*replay.Past) (api.Story, error) {
+		object, err := replay.Resolve(pasts, object)
+		if err != nil {
+			return api.Story{}, err
+		}
+		return tell(pasts, object)
+	})
+}
+
+func (d *files) resolve(object string) (string, error) {
+	return together(d, "", func(pasts []*replay.Past) (string, error) { return replay.Resolve(pasts, object) })
+}
+
+// together opens all journals, or the one named of, asks them, and closes them.
+func together[T any](d *files, of string, ask func([]*replay.Past) (T, error)) (answer T, err error) {
 	var pasts []*replay.Past
 	defer func() {
 		for _, p := range pasts {
@@ -266,13 +281,9 @@ func (d *files) story(of, object string, tell func([]*replay.Past, string) (api.
 		}
 		p, err := d.open(name)
 		if err != nil {
-			return api.Story{}, err
+			return answer, err
 		}
 		pasts = append(pasts, p)
 	}
-	object, err := replay.Resolve(pasts, object)
-	if err != nil {
-		return api.Story{}, err
-	}
-	return tell(pasts, object)
+	return ask(pasts)
 }

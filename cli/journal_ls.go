@@ -37,8 +37,14 @@ func (f *filter) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.until, "until", "", "only entries stored at this time or before")
 }
 
-func (f *filter) get(cmd *cobra.Command) (replay.Filter, error) {
+func (f *filter) get(cmd *cobra.Command, r reader) (replay.Filter, error) {
 	chosen := replay.Filter{From: f.from, To: f.to, Kinds: f.kinds, Object: replay.Object(f.job, f.task, f.attempt)}
+	if d, ok := r.(*files); ok && chosen.Object != "" {
+		var err error
+		if chosen.Object, err = d.resolve(chosen.Object); err != nil {
+			return chosen, err
+		}
+	}
 	for _, given := range []struct {
 		flag, text string
 		t          *time.Time
@@ -70,7 +76,7 @@ func newJournalLs() *cobra.Command {
 			if limit < 0 {
 				return usage(cmd, fmt.Errorf("--limit %d: want a number from 0", limit))
 			}
-			chosen, err := f.get(cmd)
+			chosen, err := f.get(cmd, r)
 			if err != nil {
 				return err
 			}

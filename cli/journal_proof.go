@@ -78,7 +78,7 @@ func newJournalStat() *cobra.Command {
 	var f filter
 	return newFilesVerb("stat", "Count entries and bytes by kind, of all or of those that are chosen", cobra.NoArgs, f.AddFlags,
 		func(cmd *cobra.Command, d *files, of string, _ []string) error {
-			chosen, err := f.get(cmd)
+			chosen, err := f.get(cmd, d)
 			if err != nil {
 				return err
 			}
@@ -210,7 +210,7 @@ func newJournalExport() *cobra.Command {
 	}
 	return newFilesVerb("export", "Write entries as lines of JSON, with all that they hold", cobra.NoArgs, add,
 		func(cmd *cobra.Command, d *files, of string, _ []string) error {
-			chosen, err := f.get(cmd)
+			chosen, err := f.get(cmd, d)
 			if err != nil {
 				return err
 			}

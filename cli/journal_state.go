@@ -53,7 +53,7 @@ func count(n int, what string) string {
 
 func newJournalBlame() *cobra.Command {
 	var asJSON asJSON
-	return newFilesVerb("blame OBJECT", "List the entries that touched a job, a task, an attempt, or a row named TABLE/KEY, and what each changed",
+	return newFilesVerb("blame OBJECT", "List the entries that touched a job, a task, an attempt or a row (TABLE/KEY), and what each changed",
 		cobra.ExactArgs(1), asJSON.AddFlags,
 		func(cmd *cobra.Command, d *files, of string, args []string) error {
 			s, err := d.story(of, args[0], replay.Blame)
@@ -111,7 +111,7 @@ func telling(field string) bool {
 
 func newJournalWhy() *cobra.Command {
 	var asJSON asJSON
-	return newJournalVerb("why ATTEMPT|TASK|JOB", "Tell why an attempt, a task or a job is as it is: the story of the decisions about it",
+	return newJournalVerb("why ATTEMPT|TASK|JOB", "Tell why an attempt, a task or a job (or NAME, NAME/INDEX, NAME/INDEX/N) is as it is",
 		cobra.ExactArgs(1), asJSON.AddFlags,
 		func(cmd *cobra.Command, r reader, of string, args []string) error {
 			s, err := r.why(cmd.Context(), of, args[0])
@@ -144,9 +144,28 @@ func printWhy(w io.Writer, s api.Story) {
 			fmt.Fprintf(w, "    believed  %s/%s: %s\n", r.Table, r.Key, strings.Join(all, ", "))
 		}
 	}
+	fmt.Fprintln(w)
+	for _, task := range failed(s) {
+		fmt.Fprintf(w, "why its task failed: groom journal why %s\n", task)
+	}
 	for _, step := range s.Steps {
 		if step.Settled {
-			fmt.Fprintf(w, "\nall that the %[1]s believed when it decided that: groom journal state --of %[1]s --at %[2]d\n", step.Of, step.Index-1)
+			fmt.Fprintf(w, "all that the %[1]s believed when it decided that: groom journal state --of %[1]s --at %[2]d\n", step.Of, step.Index-1)
 		}
 	}
+}
+
+// failed are the tasks of which the story of a job says that they failed.
+func failed(s api.Story) []string {
+	var tasks []string
+	for _, step := range s.Steps {
+		for _, c := range step.Changes {
+			for _, f := range c.Fields {
+				if c.Table == "tasks" && c.Key != s.Object && f.Field == "state" && f.After == string(api.TaskFailed) && !slices.Contains(tasks, c.Key) {
+					tasks = append(tasks, c.Key)
+				}
+			}
+		}
+	}
+	return tasks
 }

@@ -24,7 +24,7 @@ func newJournalTail() *cobra.Command {
 	}
 	return newJournalVerb("tail", "Print the newest entries of one journal, and follow it", cobra.NoArgs, add,
 		func(cmd *cobra.Command, r reader, of string, _ []string) error {
-			chosen, err := f.get(cmd)
+			chosen, err := f.get(cmd, r)
 			if err != nil {
 				return err
 			}

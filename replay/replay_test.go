@@ -349,8 +349,15 @@ func TestNames(t *testing.T) {
 	l := newLife(t)
 	l.story()
 	pasts := []*Past{l.past()}
-	if id, err := Resolve(pasts, "sums"); err != nil || id != string(job) {
-		t.Errorf("sums is %s, %v", id, err)
+	for name, want := range map[string]string{
+		"sums": string(job), "sums/0": string(job.Task(0)), "sums/0/2": string(job.Task(0).Attempt(2)),
+	} {
+		if id, err := Resolve(pasts, name); err != nil || id != want {
+			t.Errorf("%s is %s, %v", name, id, err)
+		}
+	}
+	if id, err := Resolve(pasts, "sums/x"); err == nil {
+		t.Errorf("sums/x is %s", id)
 	}
 	for _, id := range []string{string(job), "dirs//tmp", string(job.Task(0).Attempt(1))} {
 		if got, err := Resolve(pasts, id); err != nil || got != id {

@@ -73,7 +73,10 @@ func TestCommandsOfTheDocs(t *testing.T) {
 				}
 				command = strings.ReplaceAll(command, "127.0.0.1:40000", master)
 				command, stays := strings.CutSuffix(command, "&")
-				cmd := exec.CommandContext(t.Context(), "sh", "-c", "exec "+command)
+				if stays {
+					command = "exec " + command // so that it is the one that is killed in the end
+				}
+				cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
 				cmd.Dir = dir
 				cmd.Env = env
 				out := new(output)
