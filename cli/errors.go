@@ -24,6 +24,7 @@ const (
 	exitFailed      = 1   // the job failed, or what was asked for could not be done
 	exitUsage       = 2   // the command line or the job file is wrong
 	exitNoAgent     = 3   // nobody answers at the address
+	exitDiffers     = 3   // of journal redecide, which asks nobody: a decision would differ
 	exitNotRun      = 4   // the job was killed or stopped before its end
 	exitUnfit       = 5   // of doctor: a check failed
 	exitInterrupted = 130 // by SIGINT or SIGTERM

@@ -20,7 +20,8 @@ import (
 func newJournal() *cobra.Command {
 	return group("journal", "Read, prove and replay the journal of a groom or a master, living or not",
 		newJournalInfo(), newJournalLs(), newJournalShow(), newJournalTail(), newJournalState(), newJournalDiff(),
-		newJournalBlame(), newJournalWhy(), newJournalVerify(), newJournalStat(), newJournalExport())
+		newJournalBlame(), newJournalWhy(), newJournalVerify(), newJournalStat(), newJournalExport(),
+		newJournalRedecide())
 }
 
 // reader answers questions about journals: from the files of a data directory, whether a process holds it or not, or

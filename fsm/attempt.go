@@ -53,7 +53,7 @@ func (d *decider) intend(t *Task, j Job, place Place) {
 	table.Put(d.draft, d.Attempts, string(a.ID), a)
 	of := ""
 	if j.Type != api.BSP {
-		of = fmt.Sprintf(", %d of %d failures used", t.Failures, j.Restart.Limit)
+		of = fmt.Sprintf(", %d of %d failures used", t.Failures, limit(j.Restart))
 	}
 	d.turn(t, api.TaskLaunching, "launch %s%s", a.ID, of)
 }
@@ -217,10 +217,10 @@ func (d *decider) next(t *Task, j Job, a Attempt, place *Place) {
 		d.turn(t, api.TaskSucceeded, "%s exited with code 0", a.ID)
 	case j.Restart.Policy == api.RestartNever && outcome.Kind != api.NotStarted:
 		d.turn(t, api.TaskFailed, "%s %s: its policy is to try once", a.ID, outcome)
-	case a.Counted && t.Failures >= j.Restart.Limit:
-		d.turn(t, api.TaskFailed, "%s %s: failure %d of %d, no try is left", a.ID, outcome, t.Failures, j.Restart.Limit)
+	case a.Counted && t.Failures >= limit(j.Restart):
+		d.turn(t, api.TaskFailed, "%s %s: failure %d of %d, no try is left", a.ID, outcome, t.Failures, limit(j.Restart))
 	case a.Counted:
-		d.again(t, j, place, d.backoff(*t, j), fmt.Sprintf("%s %s: failure %d of %d", a.ID, outcome, t.Failures, j.Restart.Limit))
+		d.again(t, j, place, d.backoff(*t, j), fmt.Sprintf("%s %s: failure %d of %d", a.ID, outcome, t.Failures, limit(j.Restart)))
 	default:
 		t.Uncounted++
 		if t.Uncounted > uncountedLimit {

@@ -111,8 +111,15 @@ func TestGoldenEntriesApply(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if e.Because == "" || len(e.Changes) == 0 || observation(kind, e.Obs).Kind() != kind {
+		if e.Because == "" || len(e.Changes) == 0 {
 			t.Errorf("%s: %+v", name, e)
+		}
+		o, err := DecodeObservation(kind, e.Obs)
+		if err != nil || o.Kind() != kind {
+			t.Fatalf("%s: %v of kind %d", name, err, o.Kind())
+		}
+		if again, err := table.Canonical(o); err != nil || string(again) != string(e.Obs) {
+			t.Errorf("%s: read back, its observation is %s", name, again)
 		}
 		s := NewState()
 		if _, err := NewMachine(s, nil).Apply(1, kind, 1, body); err != nil {

@@ -1,9 +1,7 @@
 package fsm
 
 import (
-	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -130,7 +128,11 @@ func (h *history) same(t *rapid.T, kind uint16, body []byte) {
 	if again, _ := e.Encode(); string(again) != string(body) {
 		t.Fatalf("not canonical:\n%s\n%s", body, again)
 	}
-	dec, err := Decide(h.state, observation(kind, e.Obs), e.Now, e.Seed)
+	o, err := DecodeObservation(kind, e.Obs)
+	if err != nil {
+		t.Fatalf("entry: %v", err)
+	}
+	dec, err := Decide(h.state, o, e.Now, e.Seed)
 	if err != nil {
 		return // the tables have changed since; it is stale as well
 	}
@@ -153,36 +155,6 @@ func rows(changes []table.Change) []string {
 		all = append(all, fmt.Sprintf("%s/%s@%d %s", c.Table, c.Key, c.Rev, c.Row))
 	}
 	return all
-}
-
-// observation decodes what an entry says was observed.
-func observation(kind uint16, obs json.RawMessage) Observation {
-	for _, o := range []Observation{
-		Booted{},
-		Recovered{},
-		DirChanged{},
-		Pinned{},
-		Directed{},
-		Due{},
-		Started{},
-		Ended{},
-		Done{},
-		Told{},
-		Silent{},
-		Committed{},
-		Acked{},
-		Contact{},
-		Abandoned{},
-	} {
-		if o.Kind() == kind {
-			v := reflect.New(reflect.TypeOf(o))
-			if err := json.Unmarshal(obs, v.Interface()); err != nil {
-				panic(err)
-			}
-			return v.Elem().Interface().(Observation)
-		}
-	}
-	panic(fmt.Sprintf("kind %d", kind))
 }
 
 // The actions.

@@ -73,8 +73,10 @@ const (
 
 var place = fsm.Place{Dir: "/tmp", BootID: "boot", PIDNS: 1}
 
-func (l *life) launch(id api.JobID, name string) uint64 {
-	return l.see(fsm.Directed{
+func (l *life) launch(id api.JobID, name string) uint64 { return l.see(launching(id, name)) }
+
+func launching(id api.JobID, name string) fsm.Directed {
+	return fsm.Directed{
 		Directive: api.Directive{
 			Version: 1, ID: "d-" + string(id), Cluster: "c", Kind: api.DirectiveLaunch, Job: id,
 			Launch: &api.Launch{Tasks: []api.TaskLaunch{{Index: 0, Attempt: 1}}},
@@ -85,7 +87,7 @@ func (l *life) launch(id api.JobID, name string) uint64 {
 			Stop:    api.Stop{Signal: "SIGTERM", Grace: api.Duration(time.Second)},
 			Restart: api.Restart{Policy: api.RestartOnFailure, Limit: 2, Healthy: api.Duration(time.Hour)},
 		},
-	})
+	}
 }
 
 // story is a groom whose task falls silent, is killed for it, runs again, and fails for good. It returns the indexes of
@@ -386,5 +388,83 @@ func TestCounts(t *testing.T) {
 	}
 	if r, err := l.past().Verify(true, nil); err != nil || r.Err() != nil {
 		t.Errorf("%v, %v", err, r.Err())
+	}
+}
+
+// A build decides again as it decided, also where words differ or rows had moved on.
+func TestRedecide(t *testing.T) {
+	l := newLife(t)
+	at := l.story()
+	stale, err := l.past().Show(at["started"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.propose(fsm.KindStarted, stale.Body) // never applied, so nothing to decide again
+	all := func(want Redecided) (found []Divergence) {
+		t.Helper()
+		r, err := l.past().Redecide(0, 0, func(d Divergence) error {
+			found = append(found, d)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.From, r.To, r.Skipped = 0, 0, 0
+		want.Of = "groom"
+		if diff := cmp.Diff(want, r); diff != "" {
+			t.Error(diff)
+		}
+		return found
+	}
+	decisions := uint64(len(at)) + 1 // and the start
+	all(Redecided{Same: decisions})
+
+	// What another build might have recorded, of one more job each.
+	other := func(id api.JobID, f func(e *table.Entry)) uint64 {
+		t.Helper()
+		o := launching(id, "other")
+		d, err := fsm.Decide(l.state, o, l.now, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := fsm.Record(o, d, l.now, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := table.DecodeEntry(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f(e)
+		if body, err = e.Encode(); err != nil {
+			t.Fatal(err)
+		}
+		return l.propose(o.Kind(), body)
+	}
+	worded := other("job_202601020304_0007", func(e *table.Entry) { e.Because = "so be it" })
+	acted := other("job_202601020304_0008", func(e *table.Entry) {
+		for i, c := range e.Changes {
+			if c.Table == "tasks" {
+				e.Changes[i].Row = []byte(strings.Replace(string(c.Row), `"pending"`, `"stopped"`, 1))
+			}
+		}
+	})
+	more := other("job_202601020304_0009", func(e *table.Entry) { e.Changes = e.Changes[:1] })
+	refused := other("job_202601020304_0010", func(e *table.Entry) {
+		e.Obs = []byte(strings.ReplaceAll(string(e.Obs), `"cluster":"c"`, `"cluster":"of another"`))
+	})
+	found := all(Redecided{Same: decisions, Reworded: 1, Changed: 2, Refused: 1})
+	var indexes []uint64
+	for _, d := range found {
+		indexes = append(indexes, d.Index)
+		if d.Reworded != (d.Index == worded) || (d.Refused != "") != (d.Index == refused) {
+			t.Errorf("%+v", d)
+		}
+	}
+	if diff := cmp.Diff([]uint64{worded, acted, more, refused}, indexes); diff != "" {
+		t.Error(diff)
+	}
+	if f := found[1].Rows[0].Fields; len(f) != 1 || f[0].Before != "stopped" || f[0].After != "pending" {
+		t.Errorf("the decision that acts differs by %+v", found[1].Rows)
 	}
 }

@@ -121,6 +121,13 @@ func TestGoldenEntriesApply(t *testing.T) {
 		if e.Because == "" || len(e.Changes) == 0 {
 			t.Errorf("%s: %+v", name, e)
 		}
+		o, err := DecodeObservation(kind, e.Obs)
+		if err != nil || o.Kind() != kind {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if again, err := table.Canonical(o); err != nil || string(again) != string(e.Obs) {
+			t.Errorf("%s: read back, its observation is %s", name, again)
+		}
 		if _, err := NewMachine(NewState(), nil).Apply(1, kind, 1, body); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
