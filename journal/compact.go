@@ -31,7 +31,7 @@ func compact(o Options, f *found) error {
 	}
 	size := fileBytes(o.Dir)
 	entries := int64(f.last - f.first + 1)
-	if size < o.compactAt || size < compactRatio*(f.data+128*entries) {
+	if size < o.compactAt || size < o.compactRatio*(f.data+128*entries) {
 		return nil
 	}
 	if err := readOnly(o.Dir, lockTimeout, func(db *bbolt.DB) error { return copyLog(db, to, f) }); err != nil {

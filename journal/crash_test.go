@@ -28,6 +28,15 @@ const (
 func child(dir string) {
 	m := newTables()
 	o := Options{Dir: dir, Machine: m, every: childEvery, reserve: 1 << 16}
+	if os.Getenv(archivingEnv) != "" {
+		o.snapshotAfter, o.trailing, o.compactAt, o.compactRatio, o.Retain = 60, 40, 1, 1, Retention{Bytes: 40 << 10}
+	}
+	if os.Getenv(rebuildEnv) != "" {
+		if _, err := Rebuild(dir, "test", nil); err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
+	}
 	if os.Getenv(sickEnv) != "" {
 		o.wrap = func(s store) store { return &sick{store: s} }
 	}
@@ -59,10 +68,13 @@ func child(dir string) {
 
 // life runs the child until it dies, and returns how many values it acknowledged in all. It is killed at a failpoint,
 // or by us after so many acknowledgements.
-func life(t *testing.T, dir, failpoint string, acks int) (acked int) {
+func life(t *testing.T, dir, failpoint string, acks int, with ...string) (acked int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "JOURNAL_TEST_CHILD="+dir, fault.Env+"="+failpoint)
+	for _, env := range with {
+		cmd.Env = append(cmd.Env, env+"=1")
+	}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -94,6 +106,12 @@ func life(t *testing.T, dir, failpoint string, acks int) (acked int) {
 	return acked
 }
 
+// archivingEnv has the child archive, prune and compact all the time; rebuildEnv has it rebuild its journal first.
+const (
+	archivingEnv = "JOURNAL_TEST_ARCHIVING"
+	rebuildEnv   = "JOURNAL_TEST_REBUILD"
+)
+
 func scan(line, format string, n *int) bool {
 	_, err := fmt.Sscanf(line, format, n)
 	return err == nil
@@ -115,12 +133,19 @@ func survived(t *testing.T, dir string, acked int) {
 	if err := proven(h, m); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(m.order); n < acked || n > acked+window {
+	rows := m.sorted()
+	if n := len(rows); n < acked || n > acked+window {
 		t.Fatalf("%d recovered, %d acknowledged, at most %d in flight", n, acked, window)
 	}
+	for i, row := range rows {
+		if want := fmt.Sprintf("%09d=%d", i, i); row != want {
+			t.Fatalf("%s stands in place of %s", row, want)
+		}
+	}
+	// Those that were replayed, and not in a copy that the replay began with, came in their order.
 	for i, v := range m.order {
-		if v != i {
-			t.Fatalf("value %d stands in place of %d", v, i)
+		if v != len(rows)-len(m.order)+i {
+			t.Fatalf("value %d came in place of %d", v, len(rows)-len(m.order)+i)
 		}
 	}
 }
@@ -187,6 +212,74 @@ func TestKilledAtEachFailpoint(t *testing.T) {
 			survived(t, dir, life(t, dir, point, 2000))
 			survived(t, dir, life(t, dir, "", 50))
 		})
+	}
+}
+
+// The same while the archive grows: history is sealed, anchored, pruned and deleted all the time, and a start compacts.
+func TestKilledWhileHistoryIsArchived(t *testing.T) {
+	for _, point := range strings.Fields(`
+		journal.before-seal journal.before-seal#3 journal.after-seal journal.after-seal#3
+		journal.after-anchor journal.after-anchor#2
+		journal.before-manifest journal.before-manifest#4 journal.after-manifest journal.after-manifest#4
+		journal.before-prune journal.before-prune#3
+		journal.before-delete journal.before-delete#3 journal.after-delete journal.after-delete#3
+		journal.before-compact journal.after-compact`) {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir() + "/journal"
+			acked := life(t, dir, "", 1500, archivingEnv) // so that there is something to compact and to prune
+			survived(t, dir, acked)
+			for range 2 {
+				n := life(t, dir, point, 4000, archivingEnv) // 0 when it was reached before the child said how many it has
+				if n >= acked+4000 {
+					t.Error("the point was not reached")
+				}
+				acked = max(acked, n)
+				survived(t, dir, acked)
+			}
+			survived(t, dir, life(t, dir, "", 50, archivingEnv))
+		})
+	}
+}
+
+// A rebuild that is killed leaves what another one makes the same of.
+func TestKilledWhileRebuilding(t *testing.T) {
+	for _, point := range []string{"journal.before-rebuild", "journal.in-rebuild", "journal.after-rebuild"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir() + "/journal"
+			acked := life(t, dir, "", 1500, archivingEnv)
+			damage(t, dir)
+			for range 2 {
+				if n := life(t, dir, point, 100, archivingEnv, rebuildEnv); n != 0 {
+					t.Error("the point was not reached")
+				}
+			}
+			n := life(t, dir, "", 50, archivingEnv, rebuildEnv)
+			if n < acked+50 {
+				t.Errorf("%d values, %d were acknowledged before the damage", n, acked)
+			}
+			survived(t, dir, n)
+		})
+	}
+}
+
+// damage makes noise of a page in the middle of the log.
+func damage(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.OpenFile(dir+"/"+dbName, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := int64(4 << 12); at < info.Size(); at += 3 << 12 {
+		if _, err := f.WriteAt(make([]byte, 1<<12), at); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

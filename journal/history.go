@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,7 +74,10 @@ func OpenHistory(dir string) (*History, error) {
 // Close.
 func (j *Journal) History() *History {
 	m := j.arch.manifest()
-	h := &History{dir: j.o.Dir, every: j.o.every, m: m, skips: j.fsm.player.skips, living: true, close: func() error { return nil }}
+	j.fsm.mu.Lock()
+	skips := maps.Clone(j.fsm.player.skips)
+	j.fsm.mu.Unlock()
+	h := &History{dir: j.o.Dir, every: j.o.every, m: m, skips: skips, living: true, close: func() error { return nil }}
 	last, tip := j.guard.position()
 	h.newest = source{first: j.guard.oldest(), last: last, name: dbName, walk: j.walk}
 	h.stats = Stats{Health: healthOK, Last: last, ChainTip: tip}

@@ -86,6 +86,7 @@ type Options struct {
 	snapshotAfter uint64 // entries between snapshots
 	trailing      uint64 // entries that stay in the log
 	compactAt     int64  // size of a file that is worth it
+	compactRatio  int64
 	slowWrite     time.Duration
 	stalledWrite  time.Duration
 	reserve       int64 // bytes
@@ -113,6 +114,9 @@ func (o *Options) defaults() {
 	}
 	if o.compactAt == 0 {
 		o.compactAt = compactAt
+	}
+	if o.compactRatio == 0 {
+		o.compactRatio = compactRatio
 	}
 	if o.slowWrite == 0 {
 		o.slowWrite, o.stalledWrite = slowWrite, stalledWrite

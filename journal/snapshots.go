@@ -45,6 +45,14 @@ func openSnapshots(o Options, logger hclog.Logger, first, last uint64) (*snapsho
 	if err != nil {
 		return nil, fmt.Errorf("sweep snapshots: %w", err)
 	}
+	// One beyond those that are kept was being removed, and what is left of it may not be whole.
+	ids, err := snapshotIDs(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("sweep snapshots: %w", err)
+	}
+	for _, id := range ids[min(len(ids), retainedSnapshots):] {
+		left = append(left, filepath.Join(o.Dir, snapName, id))
+	}
 	for _, path := range left {
 		if err := os.RemoveAll(path); err != nil {
 			return nil, fmt.Errorf("sweep snapshots: %w", err)

@@ -120,14 +120,23 @@ func (v *verifier) files() error {
 	if err != nil {
 		return err
 	}
+	newer := 0
+	for _, s := range all {
+		if s.id != "" {
+			newer++
+		}
+	}
 	for _, s := range slices.Backward(all) {
+		if s.id != "" {
+			newer--
+		}
 		head, _, shut, err := s.open(h.dir)
 		if err == nil {
 			err = errors.Join(h.belongs(head), shut())
 		}
 		switch {
-		case h.living && s.id != "" && errors.Is(err, fs.ErrNotExist):
-			continue // it has just made room for a newer one
+		case s.id != "" && (h.living || newer >= retainedSnapshots) && errors.Is(err, fs.ErrNotExist):
+			continue // it is making room for a newer one, or was when the process was killed
 		case err != nil:
 			v.find(s.index, s.file, err)
 			continue

@@ -193,10 +193,20 @@ func (w *world) checkShims(end string) {
 }
 
 // elsewhere are points that need more than a short scenario, each with the test that kills there.
-var elsewhere = map[string]string{
-	"journal.before-snapshot": "TestKilledAroundASnapshot",
-	"journal.after-snapshot":  "TestKilledAroundASnapshot",
-}
+var elsewhere = func() map[string]string {
+	all := map[string]string{
+		"journal.before-snapshot": "TestKilledAroundASnapshot",
+		"journal.after-snapshot":  "TestKilledAroundASnapshot",
+	}
+	for _, point := range strings.Fields(`before-seal after-seal after-anchor before-manifest after-manifest before-prune
+		before-delete after-delete before-compact after-compact`) {
+		all["journal."+point] = "TestKilledWhileHistoryIsArchived"
+	}
+	for _, point := range strings.Fields(`before-rebuild in-rebuild after-rebuild`) {
+		all["journal."+point] = "TestKilledWhileRebuilding"
+	}
+	return all
+}()
 
 // A point that no scenario comes by proves nothing.
 func TestEveryPointIsReached(t *testing.T) {
