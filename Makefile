@@ -39,8 +39,9 @@ race: test ## the same: the race detector is always on
 e2e: ## only the end-to-end tests
 	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 10m -v ./test/e2e
 
-sweep: ## kill the groom and its shims before each of their system calls that leave something; 1,000 kills, minutes
+sweep: ## kill groom, its shims and its journal before each of their system calls that leave something; minutes
 	$(GO) test -count=1 -timeout 60m -parallel 4 -run 'TestSweep$$' ./test/faults -sweep.all
+	$(GO) test -count=1 -timeout 60m -parallel 4 -run 'TestSweep' ./journal -sweep.all
 
 lint: ## vet, staticcheck, gofumpt
 	$(GO) vet ./...

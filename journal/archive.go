@@ -22,7 +22,7 @@ type Retention struct {
 	Bytes int64         // what the archive may take, 0 for any size
 }
 
-// archive keeps the second copy of a living journal. Only the goroutine that takes snapshots changes it.
+// archive keeps the second copy of a living journal.
 type archive struct {
 	dir    string // of the journal
 	log    *slog.Logger
@@ -31,8 +31,10 @@ type archive struct {
 	skips  map[uint64]skip
 	mirror *mirror
 
-	mu sync.Mutex
-	m  *manifest
+	// keeping is held while the archive is changed: two that sealed the same entries would write the same file.
+	keeping sync.Mutex
+	mu      sync.Mutex
+	m       *manifest
 }
 
 // openArchive reads what there is, and sweeps away what a kill has left half done.
@@ -206,6 +208,8 @@ const anchorEvery = 4
 // keep archives what a snapshot covers, after it is durable: its entries, and now and then itself. An error leaves the
 // log as it is, and the next snapshot tries again.
 func (a *archive) keep(head snapshotHead, state string, get func(uint64, *raft.Log) error) error {
+	a.keeping.Lock()
+	defer a.keeping.Unlock()
 	a.mirror.rotate()
 	if err := a.seal(head.Index, get); err != nil {
 		return err
