@@ -46,8 +46,9 @@ const (
 	// retainedSnapshots are kept. The archive holds everything anyway; more than one saves a long replay when the newest
 	// is bad.
 	retainedSnapshots = 3
-	// trailing entries stay in the log after a snapshot: enough for every snapshot that is kept.
-	trailing = 64 << 10
+	// trailing entries stay in the log after a snapshot: enough for every snapshot that is kept, of a busy journal too,
+	// whose snapshots lie further apart.
+	trailing = 40 << 10
 )
 
 // Machine is a deterministic state machine. Apply is total: it records, and never fails halfway.

@@ -10,7 +10,7 @@ import (
 
 // snapshots takes a snapshot when the log has grown by so many entries since the newest one, and archives what it
 // covers. Raft's own timer would let a busy journal grow by millions. It sleeps until one is due, and spends at most a
-// tenth of its time on them, however large the tables are.
+// third of its time on them, however large the tables are: less, and a busy journal would be long to open.
 func (j *Journal) snapshots() {
 	j.catchUp()
 	for {
@@ -24,7 +24,7 @@ func (j *Journal) snapshots() {
 		}
 		began := time.Now()
 		err := j.raft.Snapshot().Error()
-		pause := 9 * time.Since(began)
+		pause := 2 * time.Since(began)
 		if err != nil && !errors.Is(err, raft.ErrRaftShutdown) {
 			j.o.Log.Warn("take a snapshot", "err", err)
 			pause += 10 * time.Second

@@ -132,7 +132,8 @@ func (t *Table[R]) plan(c Change) (decoded, error) {
 
 func (t *Table[R]) set(key string, r row[R], d *Digest) {
 	r.sum = sum(t.name, key, r.rev, r.raw)
-	if old, ok := t.rows[key]; ok {
+	old, known := t.rows[key]
+	if known {
 		d.toggle(old.sum)
 	}
 	t.rows[key] = r
@@ -144,7 +145,8 @@ func (t *Table[R]) set(key string, r row[R], d *Digest) {
 	if t.window == 0 {
 		return
 	}
-	if i := slices.Index(t.order, key); i >= 0 {
+	if known {
+		i := slices.Index(t.order, key)
 		t.order = slices.Delete(t.order, i, i+1)
 	}
 	t.order = append(t.order, key)

@@ -28,13 +28,15 @@ func main() {
 	bin := flag.String("bin", "bin", "directory of the built binaries")
 	dir := flag.String("dir", "build/bench", "directory for what is measured; on the disk that matters")
 	idle := flag.Duration("idle", time.Minute, "how long an idle groom is looked at")
-	only := flag.String("only", "", "measure this part alone: journal, open, tasks, idle or thousand")
+	only := flag.String("only", "", "measure this part alone: journal, open, tasks, idle, thousand or million")
+	entries := flag.Uint64("entries", 1_000_000, "length of the long history")
 	flag.Parse()
 	parts := []part{
 		{"journal", journalRows},
 		{"open", openRows},
 		{"tasks", func(dir string) ([]row, error) { return contestRows(*bin, dir) }},
 		{"idle", func(dir string) ([]row, error) { return idleRows(*bin, dir, *idle) }},
+		{"million", func(dir string) ([]row, error) { return millionRows(*bin, dir, *entries) }},
 		{"thousand", func(dir string) ([]row, error) { return thousandRows(*bin, dir) }},
 	}
 	if err := run(parts, *dir, *only); err != nil {
