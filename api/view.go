@@ -290,3 +290,17 @@ type KindCount struct {
 	First   time.Time `json:"first,omitzero"`
 	Last    time.Time `json:"last,omitzero"`
 }
+
+// Instant is a moment of a journal, as a page of the past shows it: after which entry it stands, what was decided there,
+// and the nearest entries that tell of a crash or a failure, 0 where there are none near.
+type Instant struct {
+	Of            string    `json:"of"`
+	Index         uint64    `json:"index"`
+	First         uint64    `json:"first"`
+	Last          uint64    `json:"last"`
+	At            time.Time `json:"at,omitzero"`
+	Kind          string    `json:"kind,omitempty"`
+	Words         string    `json:"words,omitempty"`
+	TroubleBefore uint64    `json:"trouble_before,omitempty"`
+	TroubleAfter  uint64    `json:"trouble_after,omitempty"`
+}

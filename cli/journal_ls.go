@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -90,14 +92,24 @@ func newJournalLs() *cobra.Command {
 				if i > 0 && !f.on {
 					fmt.Fprintln(cmd.OutOrStdout())
 				}
-				p := newEntryPrinter(cmd.OutOrStdout(), of, f.on)
+				// The first lines are seen at once, and the rest of a long list is not written line by line.
+				b, n := bufio.NewWriter(cmd.OutOrStdout()), 0
+				p := newEntryPrinter(b, of, f.on)
 				for v, err := range r.entries(cmd.Context(), of, chosen, limit) {
 					if err != nil {
-						return err
+						return errors.Join(b.Flush(), err)
 					}
 					if err := p.print(v); err != nil {
 						return err
 					}
+					if n++; n < 100 {
+						if err := b.Flush(); err != nil {
+							return err
+						}
+					}
+				}
+				if err := b.Flush(); err != nil {
+					return err
 				}
 			}
 			return nil

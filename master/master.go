@@ -60,6 +60,7 @@ type Master struct {
 	machine   *table.Machine
 	journal   *journal.Journal
 	stories   *story.Teller
+	upTo      uint64 // of a past: the entry after which it stands
 	specs     *shelf
 	events    *story.Feed
 	grooms    *contacts
@@ -214,11 +215,6 @@ func (m *Master) Status() api.MasterStatus {
 		Cluster: self.Cluster, Name: m.o.Name, Incarnation: self.Incarnation, Build: m.o.Build, StartedAt: m.began.UTC(),
 		Health: api.Health(m.journal.Stats().Health), Reachable: true,
 	}
-}
-
-// Journal is a page of the journal.
-func (m *Master) Journal(_ context.Context, from, to uint64, limit int) ([]api.EntryView, error) {
-	return story.Page(m.journal.Entries, m.machine.Name(), m.machine.KindName, from, to, m.journal.Stats().Last, limit)
 }
 
 // JournalInfo is the state of the journal.

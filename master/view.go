@@ -68,6 +68,13 @@ func add(count map[api.TaskState]int, state api.TaskState, n int) map[api.TaskSt
 // waits says for what each queued job waits. It is called under View.
 func (m *Master) waits(present []string) map[api.JobID]string {
 	waits := map[api.JobID]string{}
+	if m.upTo > 0 { // which grooms it was in contact with nobody knows; those that it held for ready come close
+		for id, g := range m.state.Grooms.All() {
+			if g.State == cluster.Ready {
+				present = append(present, id)
+			}
+		}
+	}
 	for _, v := range m.state.Queue(present) {
 		waits[v.Job] = v.Why
 	}
@@ -181,7 +188,11 @@ func (m *Master) supersteps(ctx context.Context, j cluster.Job) []api.Superstep 
 }
 
 func (m *Master) story(id api.JobID, task api.TaskID) ([]api.EventView, error) {
-	return m.stories.Of(m.journal.Stats().Last, id, task)
+	last := m.upTo
+	if last == 0 {
+		last = m.journal.Stats().Last
+	}
+	return m.stories.Of(last, id, task)
 }
 
 // Task is one task with its attempts, as its groom tells them; without the groom it is what was reported.
@@ -230,8 +241,10 @@ func (m *Master) Nodes(context.Context) ([]api.NodeView, error) {
 			}
 			if k.client == nil {
 				v.Status = api.GroomStatus{ID: id, Name: g.Name, Incarnation: g.Incarnation, MaxTasks: g.MaxTasks}
-				v.Status.Reasons = []string{"it has not been heard of since this master started"}
 				v.LastSeen = g.Since.Wall
+				if m.upTo == 0 {
+					v.Status.Reasons = []string{"it has not been heard of since this master started"}
+				}
 			}
 			if g.Reason != "" && g.State == cluster.Lost {
 				v.Status.Reasons = []string{g.Reason}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"groom/api"
+	"groom/replay"
 	"groom/web"
 )
 
@@ -28,6 +29,7 @@ type views struct {
 	node     *Node
 	cluster  cluster
 	insecure bool
+	past     pasts
 }
 
 var (
@@ -203,15 +205,19 @@ func (v *views) of(name string) (groom bool, err error) {
 }
 
 // Journal is a page of a journal.
-func (v *views) Journal(ctx context.Context, q web.JournalQuery) ([]api.EntryView, error) {
-	groom, err := v.of(q.Of)
+func (v *views) Journal(_ context.Context, q web.JournalQuery) ([]api.EntryView, error) {
+	p, err := v.history(q.Of)
 	if err != nil {
 		return nil, err
 	}
-	if groom {
-		return v.node.Groom.Journal(ctx, q.From, q.To, q.Limit)
+	f := replay.Filter{From: q.From, To: q.To, Kinds: q.Kinds, Since: q.Since, Until: q.Until}
+	if q.Object != "" {
+		if f.Object, err = replay.Resolve([]*replay.Past{p}, q.Object); err != nil {
+			return nil, told(err)
+		}
 	}
-	return v.node.Master.Journal(ctx, q.From, q.To, q.Limit)
+	page, err := p.Newest(f, q.Limit)
+	return page, told(err)
 }
 
 // State is every table of a journal.

@@ -4,6 +4,7 @@
 package replay
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"groom/api"
 	"groom/fsm"
 	"groom/fsm/cluster"
 	"groom/fsm/table"
@@ -23,6 +25,8 @@ var (
 	ErrRange = errors.New("not in the history that is kept")
 	// ErrNothing is returned when the history says nothing of what was asked for.
 	ErrNothing = errors.New("the history says nothing of it")
+	// ErrMoment is returned for a moment that is neither an index nor a time.
+	ErrMoment = errors.New("want an index, a time such as 2026-01-31T15:04:05Z, or how long ago, such as 90s")
 )
 
 // The journals that a data directory may hold, in the order in which they are shown.
@@ -129,5 +133,79 @@ func Time(text string) (time.Time, error) {
 	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
 		return time.Now().Add(-ago), nil
 	}
-	return time.Time{}, fmt.Errorf("moment %q: want an index, a time such as 2026-01-31T15:04:05Z, or how long ago, such as 90s", text)
+	return time.Time{}, fmt.Errorf("moment %q: %w", text, ErrMoment)
+}
+
+// Instant tells of a moment: what was decided in its entry, and where the nearest troubles are.
+func (p *Past) Instant(index uint64) (api.Instant, error) {
+	s := p.h.Stats()
+	i := api.Instant{Of: p.Of, Index: index, First: s.First, Last: s.Last}
+	found, err := p.Newest(Filter{From: index, To: index}, 1)
+	if err != nil {
+		return i, err
+	}
+	if len(found) > 0 {
+		i.At, i.Kind, i.Words = found[0].At, found[0].Kind, found[0].Words
+	}
+	if i.TroubleBefore, err = p.troubleBefore(index); err != nil {
+		return i, err
+	}
+	i.TroubleAfter, err = p.troubleAfter(index)
+	return i, err
+}
+
+// troubleReach is how far trouble is looked for.
+const troubleReach = 20_000
+
+func (p *Past) troubleAfter(index uint64) (uint64, error) {
+	last := min(index+troubleReach, p.h.Stats().Last)
+	if index >= last {
+		return 0, nil
+	}
+	for e, err := range p.h.Entries(index+1, last) {
+		if err != nil {
+			return 0, fmt.Errorf("read journal: %w", err)
+		}
+		if p.trouble(e) {
+			return e.Index, nil
+		}
+	}
+	return 0, nil
+}
+
+// troubleBefore looks back in stretches, each longer than the one before.
+func (p *Past) troubleBefore(index uint64) (uint64, error) {
+	first := max(p.h.Stats().First, index-min(index, troubleReach), 1)
+	for end, stretch := index-min(index, 1), uint64(256); end >= first; stretch *= 2 {
+		from, found := max(first, end-min(end, stretch)+1), uint64(0)
+		for e, err := range p.h.Entries(from, end) {
+			if err != nil {
+				return 0, fmt.Errorf("read journal: %w", err)
+			}
+			if p.trouble(e) {
+				found = e.Index
+			}
+		}
+		if found > 0 || from <= first {
+			return found, nil
+		}
+		end = from - 1
+	}
+	return 0, nil
+}
+
+// trouble says whether an entry tells of a crash or a failure: a start, a groom that was lost, an end that counts
+// against the limit, a failure for good.
+func (p *Past) trouble(e journal.Entry) bool {
+	if e.Own {
+		return false
+	}
+	switch p.KindName(e.Kind) {
+	case "groom.booted", "master.booted", "attempt.silent", "groom.lost":
+		return true
+	case "report.acked":
+		return false
+	}
+	return bytes.Contains(e.Body, []byte(`"counted":true`)) && bytes.Contains(e.Body, []byte(`"end":{`)) ||
+		bytes.Contains(e.Body, []byte(`"state":"failed"`))
 }

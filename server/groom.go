@@ -72,6 +72,7 @@ type Groom struct {
 	removed *removals
 	events  *story.Feed
 	stories *story.Teller
+	upTo    uint64 // of a past: the entry after which it stands
 	link    *link
 
 	instructing sync.Mutex  // directives are taken one at a time

@@ -149,6 +149,9 @@ func (g *Groom) Job(_ context.Context, name string) (api.JobDetail, error) {
 
 // Supersteps is the newest rounds of a job whose root is this groom.
 func (g *Groom) Supersteps(id api.JobID) ([]api.Superstep, error) {
+	if g.upTo > 0 {
+		return nil, nil
+	}
 	return g.steps.newest(id, stepsShown)
 }
 
@@ -200,7 +203,11 @@ func (g *Groom) Task(_ context.Context, name string) (api.TaskDetail, error) {
 	}
 	for _, a := range attempts {
 		v := attemptView(a)
-		v.Removed = g.removed.why(a.ID)
+		if g.upTo > 0 {
+			v.StdoutLen, v.StderrLen = 0, 0 // how long they were then nobody knows
+		} else {
+			v.Removed = g.removed.why(a.ID)
+		}
 		d.Attempts = append(d.Attempts, v)
 	}
 	var err error
@@ -233,12 +240,11 @@ func attemptView(a fsm.Attempt) api.AttemptView {
 
 // story is what the newest entries of the journal say of a job or a task, oldest first.
 func (g *Groom) story(id api.JobID, task api.TaskID) ([]api.EventView, error) {
-	return g.stories.Of(g.journal.Stats().Last, id, task)
-}
-
-// Journal is a page of the journal.
-func (g *Groom) Journal(_ context.Context, from, to uint64, limit int) ([]api.EntryView, error) {
-	return story.Page(g.journal.Entries, g.machine.Name(), g.machine.KindName, from, to, g.journal.Stats().Last, limit)
+	last := g.upTo
+	if last == 0 {
+		last = g.journal.Stats().Last
+	}
+	return g.stories.Of(last, id, task)
 }
 
 // JournalInfo is the state of the journal.

@@ -33,6 +33,21 @@ func (empty) Journal(context.Context, JournalQuery) ([]api.EntryView, error) { r
 func (empty) State(context.Context, string) (json.RawMessage, error) {
 	return json.RawMessage(`{}`), nil
 }
+func (empty) Show(context.Context, string, uint64) (api.EntryView, error) {
+	return api.EntryView{}, api.Problemf(api.CodeNotFound, "no entry")
+}
+
+func (empty) Diff(context.Context, string, string, string) (api.Diff, error) {
+	return api.Diff{Rows: []api.RowChange{}}, nil
+}
+
+func (empty) Why(context.Context, string, string) (api.Story, error) {
+	return api.Story{}, api.Problemf(api.CodeNotFound, "nothing")
+}
+
+func (empty) At(context.Context, string, string) (Views, api.Instant, error) {
+	return nil, api.Instant{}, api.Problemf(api.CodeNotFound, "no past")
+}
 func (empty) Events(context.Context, string, uint64) <-chan api.Event { return nil }
 func (empty) Logs(context.Context, api.AttemptID, string, int64, bool) (iter.Seq2[api.LogChunk, error], error) {
 	return nil, api.Problemf(api.CodeNotFound, "no attempt")

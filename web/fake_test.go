@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -223,6 +224,78 @@ func (w *world) Journal(_ context.Context, q JournalQuery) ([]api.EntryView, err
 		})
 	}
 	return page, w.broken
+}
+
+func (w *world) Show(_ context.Context, of string, index uint64) (api.EntryView, error) {
+	page, err := w.Journal(context.Background(), JournalQuery{Of: of, From: index, To: index, Limit: 1})
+	if err == nil && len(page) == 0 {
+		err = api.Problemf(api.CodeNotFound, "the journal has no entry %d", index).WithHint("groom journal info")
+	}
+	if err != nil {
+		return api.EntryView{}, err
+	}
+	e := page[0]
+	e.Observed, e.Changes = json.RawMessage(`{"code":0}`), someChanges()
+	return e, nil
+}
+
+func someChanges() []api.RowChange {
+	return []api.RowChange{{
+		Table: "tasks", Key: string(jobID.Task(2)), Before: json.RawMessage(`{"state":"running"}`), After: json.RawMessage(`{"state":"failed"}`),
+		Fields: []api.FieldChange{{Field: "state", Before: "running", After: "failed"}, {Field: "words", After: "no try <b>is left</b>"}},
+	}}
+}
+
+func (w *world) Diff(_ context.Context, of, a, b string) (api.Diff, error) {
+	x, err := strconv.ParseUint(a, 10, 64)
+	y, err2 := strconv.ParseUint(b, 10, 64)
+	if err != nil || err2 != nil {
+		return api.Diff{}, api.Problemf(api.CodeInvalid, "no moment")
+	}
+	return api.Diff{Of: of, A: x, B: y, Rows: someChanges()}, w.broken
+}
+
+func (w *world) Why(_ context.Context, _, object string) (api.Story, error) {
+	if !strings.HasPrefix(object, "attempt_") && !strings.HasPrefix(object, "task_") && !strings.HasPrefix(object, "job_") {
+		return api.Story{}, api.Problemf(api.CodeNotFound, "the history says nothing of %s", object)
+	}
+	e, err := w.Show(context.Background(), "groom", 40)
+	return api.Story{Object: object, Answer: "it ended: out of contact", Steps: []api.StoryStep{
+		{EntryView: e},
+		{EntryView: e, Settled: true, Believed: []api.RowView{{Table: "tasks", Key: string(jobID.Task(2)), Row: json.RawMessage(`{"state":"running"}`)}}},
+	}}, err
+}
+
+// At is the world when job and tasks had not come yet, or as it is when the moment is late.
+func (w *world) At(_ context.Context, of, moment string) (Views, api.Instant, error) {
+	index, err := strconv.ParseUint(moment, 10, 64)
+	if err != nil || index > w.last || index == 0 {
+		return nil, api.Instant{}, api.Problemf(api.CodeNotFound, "entry %s: the journal goes from entry 1 to entry %d", moment, w.last).WithHint("groom journal info")
+	}
+	if of == "" {
+		of = "groom"
+	}
+	i := api.Instant{Of: of, Index: index, First: 1, Last: w.last, At: began, Kind: "attempt.ended", Words: fmt.Sprintf("attempt %d ended", index)}
+	if index > 5 {
+		i.TroubleBefore = 5
+	}
+	if index < 60 {
+		i.TroubleAfter = 60
+	}
+	return then{w, index}, i, nil
+}
+
+// then is the world in the past.
+type then struct {
+	*world
+	index uint64
+}
+
+func (t then) Jobs(ctx context.Context) ([]api.JobView, error) {
+	if t.index < 10 {
+		return nil, nil
+	}
+	return t.world.Jobs(ctx)
 }
 
 func (w *world) Overview(ctx context.Context) (api.Overview, error) {

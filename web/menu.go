@@ -22,7 +22,7 @@ func menu() []entryOfMenu {
 		{"grooms", "/nodes", []string{"nodes"}},
 		{"recoveries", "/recoveries", []string{"recoveries"}},
 		{"removals", "/removals", []string{"removals"}},
-		{"journal", "/journal", []string{"journal", "journals", "entry"}},
+		{"journal", "/journal", []string{"journal", "journals", "entry", "diff", "why"}},
 		{"tables", "/state", []string{"state"}},
 	}
 }

@@ -43,6 +43,7 @@ type framed struct {
 	Insecure bool
 	LoggedIn bool
 	CanLogIn bool
+	Past     *api.Instant // the moment that a page of the past shows, nil on one of now
 	Data     any
 }
 
@@ -54,7 +55,16 @@ func (s *Site) page(name string, f view) http.HandlerFunc {
 			s.starting(w, r)
 			return
 		}
-		data, err := f(r.Context(), now.views, r)
+		views, past := now.views, (*api.Instant)(nil)
+		if at := r.URL.Query().Get("at"); at != "" {
+			then, instant, err := now.views.At(r.Context(), r.URL.Query().Get("of"), at)
+			if err != nil {
+				s.problem(w, r, err)
+				return
+			}
+			views, past = then, &instant
+		}
+		data, err := f(r.Context(), views, r)
 		if err != nil {
 			s.problem(w, r, err)
 			return
@@ -66,7 +76,7 @@ func (s *Site) page(name string, f view) http.HandlerFunc {
 			wire.Answer(w, data, nil)
 			return
 		}
-		s.render(w, r, http.StatusOK, name, data)
+		s.renderAt(w, r, http.StatusOK, name, data, past)
 	}
 }
 
@@ -79,9 +89,17 @@ func forPeople(r *http.Request) bool {
 }
 
 func (s *Site) render(w http.ResponseWriter, r *http.Request, code int, name string, data any) {
+	s.renderAt(w, r, code, name, data, nil)
+}
+
+// renderAt renders a page, of the past when that is not nil: nothing can be changed there, and its links stay there.
+func (s *Site) renderAt(w http.ResponseWriter, r *http.Request, code int, name string, data any, past *api.Instant) {
 	f := framed{
 		Page: name, Path: r.URL.RequestURI(), Insecure: s.o.Insecure, LoggedIn: s.authorized(r), CanLogIn: s.o.Token != "",
-		Data: data,
+		Past: past, Data: data,
+	}
+	if past != nil {
+		f.LoggedIn, f.CanLogIn = false, false
 	}
 	var b bytes.Buffer
 	if err := s.pages.by[name].ExecuteTemplate(&b, "frame", f); err != nil {
@@ -91,7 +109,11 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, code int, name str
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = w.Write(b.Bytes()) // the reader has gone
+	page := b.Bytes()
+	if past != nil {
+		page = staying(page, *past)
+	}
+	_, _ = w.Write(page) // the reader has gone
 }
 
 // starting is the page of a process that is not ready.

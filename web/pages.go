@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/gorilla/mux"
 
@@ -87,6 +89,19 @@ type journalData struct {
 	Older    uint64 // last index of the older page, 0 when there is none
 	Newer    uint64
 	Limit    int
+
+	Kind, Object, Since, Until string // what the entries were chosen by
+}
+
+// More is the query that keeps the choice, for the links to the pages beside.
+func (d journalData) More() string {
+	q := url.Values{"of": {d.Of}, "limit": {strconv.Itoa(d.Limit)}}
+	for name, value := range map[string]string{"kind": d.Kind, "object": d.Object, "since": d.Since, "until": d.Until} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	return q.Encode()
 }
 
 func (d journalData) twin() any { return d.Entries }
@@ -123,8 +138,16 @@ func journalPage(ctx context.Context, v Views, r *http.Request) (any, error) {
 	if limit == 0 {
 		limit = entriesShown
 	}
-	d := journalData{Of: r.URL.Query().Get("of"), Limit: int(limit)}
-	if d.Entries, err = v.Journal(ctx, JournalQuery{Of: d.Of, From: from, To: to, Limit: int(limit)}); err != nil {
+	q := r.URL.Query()
+	d := journalData{Of: q.Get("of"), Limit: int(limit), Kind: strings.Join(q["kind"], " "), Object: q.Get("object"), Since: q.Get("since"), Until: q.Get("until")}
+	chosen := JournalQuery{Of: d.Of, From: from, To: to, Limit: int(limit), Kinds: strings.Fields(d.Kind), Object: d.Object}
+	if chosen.Since, err = moment(r, "since"); err != nil {
+		return nil, err
+	}
+	if chosen.Until, err = moment(r, "until"); err != nil {
+		return nil, err
+	}
+	if d.Entries, err = v.Journal(ctx, chosen); err != nil {
 		return nil, err
 	}
 	if d.Entries == nil {
@@ -141,7 +164,10 @@ func journalPage(ctx context.Context, v Views, r *http.Request) (any, error) {
 				d.Older = first.Index - 1
 			}
 			if j.Of == d.Of && last.Index < j.Last {
-				d.Newer = min(last.Index+limit, j.Last)
+				d.Newer = j.Last // what is chosen may lie anywhere between
+				if d.Kind+d.Object+d.Since+d.Until == "" {
+					d.Newer = min(last.Index+limit, j.Last)
+				}
 			}
 		}
 	}
@@ -162,14 +188,11 @@ func entry(ctx context.Context, v Views, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, api.Problemf(api.CodeInvalid, "index: %v", err)
 	}
-	found, err := v.Journal(ctx, JournalQuery{Of: r.URL.Query().Get("of"), From: index, To: index, Limit: 1})
+	found, err := v.Show(ctx, r.URL.Query().Get("of"), index)
 	if err != nil {
 		return nil, err
 	}
-	if len(found) == 0 {
-		return nil, api.Problemf(api.CodeNotFound, "the journal has no entry %d", index).WithHint("groom journal info")
-	}
-	p := entryPage{EntryView: found[0], Text: indent(found[0].Body)}
+	p := entryPage{EntryView: found, Text: indent(found.Body)}
 	all, err := v.Journals(ctx)
 	for _, j := range all {
 		if j.Of == p.Of {

@@ -26,7 +26,9 @@ var shownPages = map[string]struct {
 	"removals":   {"/removals", []string{"attempt_202611240915_0001_000000_1", "its retention of 1h0m0s is over", "4 KiB"}},
 	"journal":    {"/journal", []string{"attempt 300 ended", "attempt 101 ended", "to=100", "attempt.ended"}},
 	"journals":   {"/journal/info", []string{"/var/lib/groom/master", "4 MiB", "at 256"}},
-	"entry":      {"/journal/77?of=master", []string{"entry 77", "of the master", "attempt 77 ended", "&#34;code&#34;: 0", "/journal/78?of=master"}},
+	"entry":      {"/journal/77?of=master", []string{"entry 77", "of the master", "attempt 77 ended", "&#34;code&#34;: 0", "/journal/78?of=master", "no try &lt;b&gt;is left", "/state?of=master&at=76"}},
+	"diff":       {"/diff?of=groom&a=3&b=9", []string{"tasks/" + string(jobID.Task(2)), "running", "failed", "at entry 9"}},
+	"why":        {"/why/" + string(jobID.Task(2).Attempt(1)), []string{"it ended: out of contact", "Settled here", "/?of=groom&at=39", "what it changed"}},
 	"state":      {"/state", []string{"jobs", "1 rows", "job_202611240915_0001", "empty"}},
 }
 

@@ -42,6 +42,8 @@ func (s *Site) routes() *mux.Router {
 	page("/journal/info", "journals", journals)
 	page("/journal/{index:[0-9]+}", "entry", entry)
 	page("/state", "state", state)
+	page("/diff", "diff", diff)
+	page("/why/{id}", "why", why)
 
 	get("/tasks/{task}/logs", s.logsOfTask).Name("logs")
 	get("/attempts/{attempt}/logs", s.logsOfAttempt)

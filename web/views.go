@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"time"
 
 	"groom/api"
 )
@@ -22,6 +23,14 @@ type Views interface {
 	Journals(ctx context.Context) ([]api.JournalInfo, error)              // of the groom, of the master, or both
 	Journal(ctx context.Context, q JournalQuery) ([]api.EntryView, error) // oldest first
 	State(ctx context.Context, of string) (json.RawMessage, error)
+	// Show is one entry of a journal with each row that it changed, before and after.
+	Show(ctx context.Context, of string, index uint64) (api.EntryView, error)
+	// Diff is what lies between two moments of a journal, each an index or a time.
+	Diff(ctx context.Context, of, a, b string) (api.Diff, error)
+	// Why is the story of a job, a task or an attempt, of one journal or of all.
+	Why(ctx context.Context, of, object string) (api.Story, error)
+	// At is all of this as the tables of a journal stood after an entry, named by its index or by a time.
+	At(ctx context.Context, of, moment string) (Views, api.Instant, error)
 	// Logs reads a stream ("stdout" or "stderr") of an attempt from a byte offset on (a negative one counts from the
 	// end), and follows it until the attempt has ended when asked to.
 	Logs(ctx context.Context, id api.AttemptID, stream string, offset int64, follow bool) (iter.Seq2[api.LogChunk, error], error)
@@ -36,6 +45,10 @@ type JournalQuery struct {
 	Of       string
 	From, To uint64
 	Limit    int
+	// What is not empty chooses entries: of these kinds, about this object, stored in this time.
+	Kinds        []string
+	Object       string
+	Since, Until time.Time
 }
 
 // Actions is all that the pages can change.

@@ -249,8 +249,8 @@ func jobAt(data string, index uint64) api.JobID {
 	defer h.Close()
 	for e, err := range h.Entries(index, 0) {
 		if at := strings.Index(string(e.Body), `"job_`); err == nil && at >= 0 {
-			id, _, _ := strings.Cut(string(e.Body[at+1:]), `"`)
-			return api.JobID(id)
+			id := string(e.Body[at+1:])
+			return api.JobID(id[:strings.IndexAny(id, `"/`)])
 		}
 	}
 	return ""

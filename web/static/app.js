@@ -139,14 +139,98 @@ function followLogs(logs) {
   connect(url, { chunk, end }, () => {}, after);
 }
 
-switch (document.body.dataset.page) {
+// A page of the past moves to another moment in its place: with the slider, by steps, or by itself while it plays.
+function travel() {
+  let past = document.getElementById("past");
+  let playing = 0;
+  let going = false;
+  let wanted = 0;
+  const at = () => Number(past.dataset.index);
+  const go = async (index) => {
+    index = Math.min(Math.max(index, Number(past.dataset.first)), Number(past.dataset.last));
+    if (going) {
+      wanted = index;
+      return;
+    }
+    going = true;
+    try {
+      const url = new URL(location.href);
+      url.searchParams.set("of", past.dataset.of);
+      url.searchParams.set("at", index);
+      const resp = await fetch(url, { headers: { Accept: "text/html" } });
+      const next = new DOMParser().parseFromString(await resp.text(), "text/html");
+      if (!next.getElementById("past")) {
+        location.href = url; // what was looked at is not there at that moment: its page says so
+        return;
+      }
+      const focus = document.activeElement && past.contains(document.activeElement) && document.activeElement.dataset.step;
+      swap(document.getElementById("main"), next.getElementById("main"));
+      past.replaceWith(next.getElementById("past"));
+      past = document.getElementById("past");
+      ready();
+      if (focus) past.querySelector(`[data-step="${focus}"]`)?.focus();
+      history.replaceState(null, "", url);
+      document.title = next.title;
+    } finally {
+      going = false;
+      if (wanted) {
+        const index = wanted;
+        wanted = 0;
+        go(index);
+      }
+    }
+  };
+  const stop = () => {
+    clearInterval(playing);
+    playing = 0;
+    ready();
+  };
+  const play = () => {
+    playing = setInterval(() => {
+      if (at() >= Number(past.dataset.last)) stop();
+      else if (!going) go(at() + 1);
+    }, 600);
+    ready();
+  };
+  // ready dresses what the server has sent.
+  const ready = () => {
+    const slider = past.querySelector("input[type=range]");
+    let timer = 0;
+    slider.addEventListener("input", () => {
+      past.querySelector("output").textContent = slider.value;
+      clearTimeout(timer);
+      timer = setTimeout(() => go(Number(slider.value)), 150);
+    });
+    for (const a of past.querySelectorAll("[data-step]")) {
+      a.addEventListener("click", (e) => {
+        e.preventDefault();
+        go(at() + (a.dataset.step === "on" ? 1 : -1));
+      });
+    }
+    const button = past.querySelector("#play");
+    button.hidden = false;
+    button.textContent = playing ? "pause" : "play";
+    button.addEventListener("click", () => (playing ? stop() : play()));
+  };
+  ready();
+  document.addEventListener("keydown", (e) => {
+    if (e.ctrlKey || e.altKey || e.metaKey || e.target.matches?.("input:not([type=range]), textarea, select")) return;
+    if (e.key === "]") go(at() + 1);
+    if (e.key === "[") go(at() - 1);
+  });
+}
+
+if ("past" in document.body.dataset) travel();
+else switch (document.body.dataset.page) {
   case "logs":
     followLogs(document.getElementById("logs"));
     break;
   case "starting": // the server says when to look again
   case "login":
   case "problem":
-  case "entry": // an entry never changes
+  case "entry": // an entry never changes, nor do the others
+  case "diff":
+  case "why":
     break;
   default:
     listen();
