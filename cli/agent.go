@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -139,12 +138,8 @@ func (o *agentOptions) masterToken(cmd *cobra.Command) (string, error) {
 
 // clear empties the data directory, once somebody has said that it may.
 func (o *agentOptions) clear(cmd *cobra.Command) error {
-	if !o.yes {
-		fmt.Fprintf(cmd.ErrOrStderr(), "forget every job in %s, and kill what still runs? [y/N] ", o.data)
-		answer, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n') // no answer is no
-		if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-			return fail(exitFailed, errors.New("nothing was changed"), "add --yes to go on without being asked")
-		}
+	if !o.yes && !agreed(cmd, fmt.Sprintf("forget every job in %s, and kill what still runs?", o.data)) {
+		return fail(exitFailed, errors.New("nothing was changed"), "add --yes to go on without being asked")
 	}
 	return node.Clear(cmd.Context(), o.data, o.localDirs, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
 }

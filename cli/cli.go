@@ -41,7 +41,7 @@ that was killed comes back, adopts what still runs, and goes on.
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
 	root.AddCommand(
-		newRun(build), newAgent(build), newMaster(build), newJob(), newTask(), newNode(), newJournal(), newDoctor(build),
+		newRun(build), newAgent(build), newMaster(build), newJob(), newTask(), newNode(), newJournal(build), newDoctor(build),
 		newVersion(build),
 	)
 	forEach(root, func(c *cobra.Command) {

@@ -95,7 +95,9 @@ func explain(cmd *cobra.Command, err error) *failure {
 	case errors.Is(err, syscall.EADDRINUSE):
 		f.hint = "name another port, see the -addr flags of " + cmd.CommandPath() + " --help; :0 takes any that is free"
 	case errors.Is(err, journal.ErrCorrupt):
-		f.hint = "keep the directory as it is; groom journal ls --data DIR shows what can still be read"
+		f.hint = "groom journal verify --data DIR says what is not as it was written, groom journal rebuild --data DIR makes it whole from its archive"
+	case errors.Is(err, home.ErrSandbox):
+		f.hint = "look at it with groom journal state --data DIR, or name another directory with --data"
 	case errors.Is(err, journal.ErrNoSpace), errors.Is(err, syscall.ENOSPC):
 		f.hint = "make room on the file system of the data directory, then start again"
 	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):

@@ -17,11 +17,11 @@ import (
 	"groom/replay"
 )
 
-func newJournal() *cobra.Command {
+func newJournal(build string) *cobra.Command {
 	return group("journal", "Read, prove and replay the journal of a groom or a master, living or not",
 		newJournalInfo(), newJournalLs(), newJournalShow(), newJournalTail(), newJournalState(), newJournalDiff(),
 		newJournalBlame(), newJournalWhy(), newJournalVerify(), newJournalStat(), newJournalExport(),
-		newJournalRedecide())
+		newJournalRedecide(), newJournalBisect(), newJournalFork(), newJournalRebuild(build), newJournalSkip(build))
 }
 
 // reader answers questions about journals: from the files of a data directory, whether a process holds it or not, or

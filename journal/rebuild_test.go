@@ -158,3 +158,27 @@ func TestRebuildOfALivingJournalIsRefused(t *testing.T) {
 	_, err := Rebuild(f.dir, "", nil)
 	wantErr(t, err, ErrInUse)
 }
+
+// A journal that has not lived to its first anchor, whose log has been shortened, starts without any snapshot.
+func TestOpenWithoutSnapshotsBeforeTheFirstAnchor(t *testing.T) {
+	f := small(t)
+	j, m := f.open()
+	f.grow(j, m, 4, 60)
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h := f.history()
+	if h.Stats().Anchors > 0 || h.Stats().LogFirst == 1 {
+		t.Fatalf("%+v", h.Stats())
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(f.path(snapName)); err != nil {
+		t.Fatal(err)
+	}
+	_, again := f.open()
+	if diff := cmp.Diff(m.sorted(), again.sorted()); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -116,7 +116,7 @@ func (h *History) begin(m Machine, near uint64) (snapshotHead, error) {
 		return snapshotHead{}, fmt.Errorf("%w: history is kept from entry %d on, and no anchor before entry %d can be read: %w",
 			ErrMissing, h.stats.First, near, cmpError(why))
 	}
-	return snapshotHead{Hash: hexHash([32]byte{})}, nil
+	return snapshotHead{Version: 1, Hash: hexHash([32]byte{})}, nil
 }
 
 func cmpError(err error) error {

@@ -23,10 +23,16 @@ var (
 	ErrInUse = errors.New("data directory in use")
 	// ErrBadFile is returned when a file of the data directory does not hold what it should.
 	ErrBadFile = errors.New("file damaged")
+	// ErrSandbox is returned when the data directory is a fork of a history, on which nothing may run.
+	ErrSandbox = errors.New("a fork of a history, to look at; nothing runs on it")
 )
+
+// SandboxName is the file that marks a fork.
+const SandboxName = "sandbox"
 
 // Home is a data directory that this process holds.
 //
+//	DATA/sandbox  there in a fork of a history: nothing may run on it
 //	DATA/lock     held for the life of the process; its text says by which pid
 //	DATA/id       random, made at the first start
 //	DATA/token    what the CLI of the same user shows to be let in
@@ -54,6 +60,9 @@ func Open(dir string) (*Home, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("find data directory: %w", err)
+	}
+	if mark, err := os.ReadFile(filepath.Join(dir, SandboxName)); err == nil {
+		return nil, fmt.Errorf("%s is %s: %w", dir, strings.TrimSpace(string(mark)), ErrSandbox)
 	}
 	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)

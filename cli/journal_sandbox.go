@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"groom/replay"
+	"groom/server/home"
+)
+
+func newJournalBisect() *cobra.Command {
+	var check string
+	var from, to uint64
+	var asJSON asJSON
+	add := func(fs *pflag.FlagSet) {
+		asJSON.AddFlags(fs)
+		fs.StringVar(&check, "check", "", `a question about the tables, in jq, such as '.tasks | any(.failures > 1)'`)
+		fs.Uint64Var(&from, "from", 0, "first index (default: the oldest that is kept)")
+		fs.Uint64Var(&to, "to", 0, "last index (default: the newest)")
+	}
+	return newFilesVerb("bisect --check EXPR", "Find the first entry after which a question is true, and stays true", cobra.NoArgs, add,
+		func(cmd *cobra.Command, d *files, of string, _ []string) error {
+			if check == "" {
+				return usage(cmd, errors.New("--check is missing"))
+			}
+			question, err := replay.ParseCheck(check)
+			if err != nil {
+				return usage(cmd, err)
+			}
+			_, err = asked(d, of, func(p *replay.Past) (none struct{}, err error) {
+				index, err := p.Bisect(question, from, to)
+				if err != nil {
+					return none, err
+				}
+				if index == 0 {
+					return none, fail(exitFailed, errors.New("it is not true at the end"), "groom journal state --of %s shows the tables that it was asked of", p.Of)
+				}
+				v, err := p.Show(index)
+				if err != nil {
+					return none, err
+				}
+				if asJSON.on {
+					return none, printJSON(cmd.OutOrStdout(), v)
+				}
+				if first := max(from, p.History().Stats().First); index == first {
+					fmt.Fprintf(cmd.OutOrStdout(), "it was true already after entry %d, where this looked first\n", first)
+				} else {
+					fmt.Fprintf(cmd.OutOrStdout(), "true since entry %d\n", index)
+				}
+				return none, printEntry(cmd.OutOrStdout(), v)
+			})
+			return err
+		})
+}
+
+func newJournalFork() *cobra.Command {
+	at := "0"
+	add := func(fs *pflag.FlagSet) {
+		fs.StringVar(&at, "at", at, "after this entry, or at this time (default: now)")
+	}
+	return newFilesVerb("fork --at INDEX|TIME DIR", "Copy the history up to a moment into a new directory, on which nothing can run", cobra.ExactArgs(1), add,
+		func(cmd *cobra.Command, d *files, of string, args []string) error {
+			dir := args[0]
+			if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+				return fail(exitFailed, fmt.Errorf("fork to %s: %w", dir, fs.ErrExist), "name a directory that is not there yet")
+			}
+			_, err := asked(d, of, func(p *replay.Past) (none struct{}, err error) {
+				index, err := p.Index(at)
+				if err != nil {
+					return none, err
+				}
+				if index == 0 {
+					index = p.History().Stats().Last
+				}
+				// The mark comes before there is anything to run on. A kill leaves a directory with a mark, and perhaps
+				// a journal.
+				if err := os.MkdirAll(dir, 0o700); err != nil {
+					return none, err
+				}
+				mark := fmt.Sprintf("a fork of %s after entry %d\n", filepath.Join(d.dir, p.Of), index)
+				if err := home.WriteFile(filepath.Join(dir, home.SandboxName), []byte(mark)); err != nil {
+					return none, err
+				}
+				if err := p.History().Fork(index, filepath.Join(dir, p.Of)); err != nil {
+					return none, err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s holds the journal of the %s up to entry %d; look at it with --data %s\n", dir, p.Of, index, strconv.Quote(dir))
+				return none, nil
+			})
+			return err
+		})
+}
