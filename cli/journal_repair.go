@@ -21,6 +21,10 @@ import (
 // newRepair makes a verb that changes a journal, which no process may hold.
 func newRepair(use, short string, args cobra.PositionalArgs, add func(*pflag.FlagSet), run func(cmd *cobra.Command, dir, of string, args []string) error) *cobra.Command {
 	return newJournalCommand(use, short, args, add, func(cmd *cobra.Command, t *target, of string, args []string) error {
+		if t.addr != "" {
+			return fail(exitUsage, errors.New("this changes the files of the journal, which no process may hold"),
+				"name the data directory on its host with --data, and leave --addr out")
+		}
 		data := t.data
 		if data == "" {
 			data = defaultData()

@@ -43,7 +43,7 @@ func (s *Site) routes() *mux.Router {
 	page("/journal/{index:[0-9]+}", "entry", entry)
 	page("/state", "state", state)
 	page("/diff", "diff", diff)
-	page("/why/{id}", "why", why)
+	page("/why/{id:.+}", "why", why) // a name may have slashes
 
 	get("/tasks/{task}/logs", s.logsOfTask).Name("logs")
 	get("/attempts/{attempt}/logs", s.logsOfAttempt)

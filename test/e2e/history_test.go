@@ -1,0 +1,297 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"groom/api"
+)
+
+// thrice is a job whose one task fails three times: it is killed for its silence.
+const thrice = `
+name: silent
+type: plain
+tasks: 1
+command: [sh, -c, 'exec sleep 60']
+ping: {required: true, period: 50ms, first: 2, missed: 2, dump: none}
+restart: {backoff: 10ms}
+`
+
+// failedThrice is an agent whose job failed like that.
+func failedThrice(t *testing.T) (*agent, api.TaskID) {
+	t.Helper()
+	a := start(t, t.TempDir(), agentArgs()...)
+	id := a.submit(write(t, "job.yaml", thrice))
+	a.await("the job fails", func() bool { return a.job(id).State == api.JobFailed })
+	a.await("its last report is acknowledged", func() bool {
+		return strings.Contains(a.groom("journal", "ls", "--of", "groom", "--limit", "1"), "report.acked")
+	})
+	return a, id.Task(0)
+}
+
+// questions are asked of a living process through its files and through its pages, and of a copy of its directory.
+var questions = [][]string{
+	{"ls", "--limit", "0", "--json"},
+	{"ls", "--limit", "0", "--kind", "attempt.silent,attempt.ended", "--of", "groom"},
+	{"ls", "--limit", "3", "--json", "--of", "groom"},
+	{"ls", "--from", "5", "--to", "9", "--limit", "0", "--of", "master"},
+	{"tail", "-n", "4"},
+	{"show", "12"},
+	{"show", "9", "--json", "--of", "master"},
+	{"state", "--at", "12"},
+	{"state", "--of", "master"},
+	{"diff", "9", "15"},
+	{"diff", "15", "9", "--json"},
+	{"why", "silent"},
+	{"why", "silent/0"},
+	{"why", "silent/0/2", "--json"},
+	{"blame", "silent/0"},
+	{"stat"},
+	{"export"},
+	{"verify"},
+	{"redecide"},
+	{"bisect", "--check", ".tasks | any(.failures > 1)"},
+}
+
+// Each question has the same answer on a living process, through its pages, and on a copied directory.
+func TestHistoryAnswersAlike(t *testing.T) {
+	a, _ := failedThrice(t)
+	copied := filepath.Join(t.TempDir(), "copy")
+	living := map[string]string{}
+	for _, q := range questions {
+		name := strings.Join(q, " ")
+		living[name] = offline(t, a.data, append([]string{"journal"}, q...)...)
+		if living[name] == "" {
+			t.Errorf("%s says nothing", name)
+		}
+		switch q[0] {
+		case "blame", "stat", "export", "verify", "redecide", "bisect":
+			continue // they want the files
+		}
+		cmd := exec.Command(filepath.Join(bin, "groom"), append([]string{"journal"}, append(q, "--addr", a.addr())...)...)
+		out, err := cmd.CombinedOutput()
+		if diff := cmp.Diff(living[name], string(out)); diff != "" || err != nil {
+			t.Errorf("%s, through the pages (%v):\n%s", name, err, diff)
+		}
+	}
+	a.kill9()
+	if out, err := exec.Command("cp", "-a", a.data, copied).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, q := range questions {
+		name := strings.Join(q, " ")
+		got := offline(t, copied, append([]string{"journal"}, q...)...)
+		if q[0] == "verify" {
+			got, living[name] = timeless(got), timeless(living[name])
+		}
+		if diff := cmp.Diff(living[name], got); diff != "" {
+			t.Errorf("%s, of a copy:\n%s", name, diff)
+		}
+	}
+}
+
+// atFiles runs a verb on a data directory, and returns what it says with its exit status.
+func atFiles(data string, args ...string) (string, int) {
+	cmd := exec.Command(filepath.Join(bin, "groom"), append(args, "--data", data)...)
+	out, _ := cmd.CombinedOutput()
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// timeless leaves out how long a proof took.
+func timeless(text string) string {
+	var kept []string
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, " in 0.")
+		kept = append(kept, strings.TrimSpace(line))
+	}
+	return strings.Join(kept, "\n")
+}
+
+// Why was this attempt killed, and what did the groom believe at that moment? Two commands.
+func TestTwoCommandsTellWhy(t *testing.T) {
+	a, task := failedThrice(t)
+	why := offline(t, a.data, "journal", "why", string(task.Attempt(2)))
+	for _, words := range []string{"out of contact", "no ping in the first 2 periods of 50ms", "settled here", "failures 1, state running", "it counts against the limit"} {
+		if !strings.Contains(why, words) {
+			t.Errorf("it does not say %q:\n%s", words, why)
+		}
+	}
+	i := strings.LastIndex(why, "groom journal state")
+	if i < 0 {
+		t.Fatalf("it names no second command:\n%s", why)
+	}
+	var tables struct {
+		Attempts map[api.AttemptID]struct{ State, Order any }
+	}
+	state := offline(t, a.data, strings.Fields(why[i:])[1:]...)
+	if err := json.Unmarshal([]byte(state), &tables); err != nil {
+		t.Fatal(err)
+	}
+	if b := tables.Attempts[task.Attempt(2)]; b.State != "running" || b.Order != nil {
+		t.Errorf("the groom believed %+v", b)
+	}
+}
+
+// A page at an old index shows what the tables held then, while the one of now shows how it ended.
+func TestPagesOfThePast(t *testing.T) {
+	a, task := failedThrice(t)
+	var entries []api.EntryView
+	a.get("/journal?of=groom&kind=attempt.silent", &entries)
+	if len(entries) != 3 {
+		t.Fatalf("%d entries of silence", len(entries))
+	}
+	second := entries[1].Index
+	var then, now api.TaskDetail
+	a.get(fmt.Sprintf("/tasks/%s?of=groom&at=%d", task, second-1), &then)
+	a.get("/tasks/"+string(task), &now)
+	if then.State != api.TaskRunning || then.Failures != 1 || len(then.Attempts) != 2 || then.Attempts[1].Outcome != nil {
+		t.Errorf("then it was %s with %d failures, and attempts %+v", then.State, then.Failures, then.Attempts)
+	}
+	if now.State != api.TaskFailed || now.Failures != 3 {
+		t.Errorf("now it is %s with %d failures", now.State, now.Failures)
+	}
+	for _, e := range then.Events {
+		if e.Of == "groom" && e.Index >= second {
+			t.Errorf("then nobody knew of entry %d", e.Index)
+		}
+	}
+	var jobs []api.JobView
+	a.get("/jobs?of=master&at=4", &jobs)
+	if len(jobs) != 0 {
+		t.Errorf("before the first job there were %+v", jobs)
+	}
+	a.get("/jobs?of=master&at="+url.QueryEscape(entries[2].At.Format("2006-01-02T15:04:05.999999999Z07:00")), &jobs)
+	if len(jobs) != 1 || jobs[0].State != api.JobRunning {
+		t.Errorf("at the third silence: %+v", jobs)
+	}
+	for path, want := range map[string]int{"/jobs?at=100000": 404, "/jobs?at=x": 400, "/diff?a=1": 400, "/why/job_202601010000_0001": 404} {
+		resp, err := http.Get("http://" + a.addr() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %s: %s", path, resp.Status, body)
+		}
+	}
+}
+
+// A build whose limit of attempts is 2 decides otherwise exactly where the second failure was not the last.
+func TestRedecideTellsAnotherBuild(t *testing.T) {
+	a, task := failedThrice(t)
+	other := filepath.Join(t.TempDir(), "groom.new")
+	if out, err := exec.Command("go", "build", "-tags", "tooth_limit", "-o", other, "../..").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, code := atFiles(a.data, "journal", "redecide"); code != 0 || !strings.Contains(out, "0 changed, 0 refused") {
+		t.Errorf("the same build: exit %d:\n%s", code, out)
+	}
+	cmd := exec.Command(filepath.Join(bin, "groom"), "journal", "redecide", "--build", other, "--json", "--data", a.data)
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 3 {
+		t.Fatalf("exit %v:\n%s", err, out)
+	}
+	var differ []string
+	for line := range strings.Lines(string(out)) {
+		var d map[string]any
+		if err := json.Unmarshal([]byte(line), &d); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if d["kind"] != nil && d["reworded"] == nil { // the last line of each journal sums up
+			differ = append(differ, fmt.Sprintf("%v: %v", d["kind"], d["now"]))
+		}
+	}
+	want := []string{fmt.Sprintf("attempt.ended: %s out of contact: it was not heard of and was ended: failure 2 of 2, no try is left", task.Attempt(2))}
+	if diff := cmp.Diff(want, differ); diff != "" {
+		t.Error(diff)
+	}
+	if out, code := atFiles(a.data, "journal", "redecide", "--build", "/no/such/groom"); code != 1 || !strings.Contains(out, "hint: ") {
+		t.Errorf("no build: exit %d:\n%s", code, out)
+	}
+}
+
+// A fork can be looked at, and nothing runs on it.
+func TestForkIsASandbox(t *testing.T) {
+	a, _ := failedThrice(t)
+	fork := filepath.Join(t.TempDir(), "fork")
+	offline(t, a.data, "journal", "fork", "--at", "12", fork)
+	if out := offline(t, fork, "journal", "verify"); !strings.Contains(out, "entries 1 to 12") {
+		t.Errorf("verify:\n%s", out)
+	}
+	if diff := cmp.Diff(offline(t, a.data, "journal", "state", "--at", "12"), offline(t, fork, "journal", "state")); diff != "" {
+		t.Errorf("its tables:\n%s", diff)
+	}
+	before := tree(t, fork)
+	for _, args := range [][]string{agentArgs("--data", fork), {"run", "--data", fork, write(t, "job.yaml", thrice)}, {"master", "--data", fork, "--web-addr", "127.0.0.1:0", "--master-addr", "127.0.0.1:0"}} {
+		out, err := exec.Command(filepath.Join(bin, "groom"), args...).CombinedOutput()
+		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(string(out), "nothing runs on it") || !strings.Contains(string(out), "hint: ") {
+			t.Errorf("groom %s: %v:\n%s", args[0], err, out)
+		}
+	}
+	if diff := cmp.Diff(before, tree(t, fork)); diff != "" {
+		t.Errorf("something was written:\n%s", diff)
+	}
+	if out, code := atFiles(a.data, "journal", "fork", fork); code != 1 || !strings.Contains(out, "hint: ") {
+		t.Errorf("again: exit %d:\n%s", code, out)
+	}
+}
+
+func tree(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		names = append(names, path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// A damaged log is refused with words; made whole from its mirror it is proven, and its tasks are adopted.
+func TestRebuildAfterDamage(t *testing.T) {
+	a := start(t, t.TempDir(), agentArgs()...)
+	tasks := a.awaitTasks(a.submit(write(t, "job.yaml", threeSleepers)), api.TaskRunning)
+	if out, code := atFiles(a.data, "journal", "rebuild", "--yes"); code != 1 || !strings.Contains(out, "hint: end the process") {
+		t.Errorf("of a living process: exit %d:\n%s", code, out)
+	}
+	a.kill9()
+	if err := os.Truncate(filepath.Join(a.data, "groom", "raft.db"), 8<<10); err != nil {
+		t.Fatal(err)
+	}
+	out, code := a.try(append(agentArgs(), "--data", a.data)...)
+	if code != 1 || !strings.Contains(out, "groom journal rebuild") {
+		t.Errorf("a start: exit %d:\n%s", code, out)
+	}
+	if out, code := atFiles(a.data, "journal", "verify", "--of", "groom"); code != 1 || !strings.Contains(out, "raft.db") {
+		t.Errorf("verify: exit %d:\n%s", code, out)
+	}
+	if out, code := atFiles(a.data, "journal", "rebuild"); code != 1 || !strings.Contains(out, "nothing was changed") {
+		t.Errorf("unasked: exit %d:\n%s", code, out)
+	}
+	if out := offline(t, a.data, "journal", "rebuild", "--yes"); !strings.Contains(out, "nothing that is known of is lost") {
+		t.Errorf("rebuild:\n%s", out)
+	}
+	a.launch()
+	for _, was := range tasks {
+		if is := a.task(was.ID); is.Pid != was.Pid || is.State != api.TaskRunning {
+			t.Errorf("%s was pid %d, and is %s with pid %d", was.ID, was.Pid, is.State, is.Pid)
+		}
+	}
+	if out := a.groom("journal", "ls", "--of", "groom", "--kind", "journal.rebuilt"); !slices.ContainsFunc(strings.Split(out, "\n"), func(l string) bool { return strings.Contains(l, "journal.rebuilt") }) {
+		t.Errorf("the journal does not tell of it:\n%s", out)
+	}
+}
