@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"groom/api"
+	"groom/journal"
 	"groom/node"
 	"groom/notify"
 )
@@ -25,6 +26,8 @@ const defaultTasks = 3
 type process struct {
 	data, name, webAddr, config string
 	insecure, printConfig       bool
+	historyAge                  time.Duration
+	historySize                 int64 // MiB
 }
 
 func (p *process) AddFlags(fs *pflag.FlagSet, webPort int) {
@@ -32,6 +35,8 @@ func (p *process) AddFlags(fs *pflag.FlagSet, webPort int) {
 	fs.StringVar(&p.data, "data", defaultData(), "data directory: journals, tokens, and where attempts run unless --local-dir says otherwise")
 	fs.StringVar(&p.name, "name", host, "name of this process, for people")
 	fs.StringVar(&p.webAddr, "web-addr", fmt.Sprintf("127.0.0.1:%d", webPort), "host:port of the pages")
+	fs.DurationVar(&p.historyAge, "history-age", 0, "how long journal entries are kept in the archive, such as 2160h; 0 keeps all")
+	fs.Int64Var(&p.historySize, "history-size", 0, "MiB that the archive of a journal may take; 0 for any size")
 	fs.BoolVar(&p.insecure, "insecure", false, "allow addresses beyond loopback, without TLS: whoever reaches them is trusted")
 	markSettings(fs)
 	fs.StringVar(&p.config, "config", "", "file with settings, one line a flag")
@@ -46,6 +51,7 @@ func (p *process) options(cmd *cobra.Command, build string) node.Options {
 	}
 	return node.Options{
 		Data: p.data, Name: p.name, Build: build, WebAddr: p.webAddr, Insecure: p.insecure, Manager: manager, Log: log,
+		Retain: journal.Retention{Age: p.historyAge, Bytes: p.historySize << 20},
 	}
 }
 

@@ -37,6 +37,7 @@ type Options struct {
 	Embedded http.Handler
 	Registry *prometheus.Registry
 	Log      *slog.Logger
+	Retain   journal.Retention // of the journal's history
 	// Progress tells what the start is doing, for the page that waits for it.
 	Progress func(phase string, applied, last uint64)
 
@@ -130,7 +131,7 @@ func (m *Master) Close() error {
 func (m *Master) recoverTables(ctx context.Context) error {
 	m.machine = cluster.NewMachine(m.state, m.applied)
 	j, err := journal.Open(ctx, journal.Options{
-		Dir: m.o.Home.Path("master"), Machine: m.machine, Log: m.log, Build: m.o.Build,
+		Dir: m.o.Home.Path("master"), Machine: m.machine, Log: m.log, Build: m.o.Build, Retain: m.o.Retain,
 		OnProgress: func(applied, last uint64) {
 			if m.o.Progress != nil {
 				m.o.Progress("replaying the master's journal", applied, last)

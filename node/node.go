@@ -38,9 +38,10 @@ type Options struct {
 	WebAddr string
 	// Insecure lets servers listen beyond loopback.
 	Insecure bool
-	Groom    *GroomOptions   // nil: no groom in this process
-	Master   *MasterOptions  // nil: no master in this process
-	Manager  *notify.Manager // who started the process, and is told how it is; nil: nobody
+	Groom    *GroomOptions     // nil: no groom in this process
+	Master   *MasterOptions    // nil: no master in this process
+	Retain   journal.Retention // of the history of each journal
+	Manager  *notify.Manager   // who started the process, and is told how it is; nil: nobody
 	Log      *slog.Logger
 }
 
@@ -175,7 +176,7 @@ func (n *Node) serveWeb(o Options, registry *prometheus.Registry) error {
 func (n *Node) openMaster(ctx context.Context, o Options, registry *prometheus.Registry, worker http.Handler) (err error) {
 	mo := master.Options{
 		Home: n.Home, Name: o.Name, Build: o.Build, WebURL: n.URL, Addr: o.Master.Addr, Registry: registry, Log: o.Log,
-		Progress: n.starting,
+		Progress: n.starting, Retain: o.Retain,
 	}
 	if o.Groom != nil {
 		mo.Embedded = worker
@@ -192,7 +193,7 @@ func (n *Node) openGroom(ctx context.Context, o Options, registry *prometheus.Re
 	if n.Groom, err = server.Open(ctx, server.Options{
 		Home: n.Home, Name: o.Name, LocalDirs: o.Groom.LocalDirs, MaxTasks: o.Groom.MaxTasks,
 		WorkerAddr: o.Groom.WorkerAddr, ReportAddr: o.Groom.ReportAddr, Masters: masters, WebURL: n.URL, Build: o.Build,
-		Registry: registry, Log: o.Log, Progress: n.starting,
+		Registry: registry, Log: o.Log, Progress: n.starting, Retain: o.Retain,
 	}); err != nil {
 		return fmt.Errorf("open groom: %w", err)
 	}

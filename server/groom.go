@@ -43,6 +43,7 @@ type Options struct {
 	Build    string
 	Registry *prometheus.Registry
 	Log      *slog.Logger
+	Retain   journal.Retention // of the journal's history
 	// Progress tells what the start is doing, for the page that waits for it.
 	Progress func(phase string, applied, last uint64)
 }
@@ -176,7 +177,7 @@ func (g *Groom) Close() error {
 func (g *Groom) recoverTables(ctx context.Context) error {
 	g.machine = fsm.NewMachine(g.state, g.applied)
 	j, err := journal.Open(ctx, journal.Options{
-		Dir: g.o.Home.Path("groom"), Machine: g.machine, Log: g.log, Build: g.o.Build,
+		Dir: g.o.Home.Path("groom"), Machine: g.machine, Log: g.log, Build: g.o.Build, Retain: g.o.Retain,
 		OnProgress: func(applied, last uint64) { g.progress("replaying the journal", applied, last) },
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"groom/clock"
 	"groom/fault"
@@ -35,7 +36,7 @@ func lengthen(w *world) error {
 	if err != nil {
 		return err
 	}
-	missing := snapshotAfter - 2 - int(j.Stats().Applied) // and a checkpoint
+	missing := snapshotAfter - 5 - int(j.Stats().Applied) // and a checkpoint; the start adds five
 	var all sync.WaitGroup
 	errs := make(chan error, 64)
 	for i := range cap(errs) {
@@ -74,7 +75,11 @@ func TestKilledAroundASnapshot(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				<-a.done
+				select {
+				case <-a.done:
+				case <-time.After(time.Minute):
+					t.Fatalf("life %d came to no snapshot", i)
+				}
 				snaps, err := filepath.Glob(filepath.Join(w.data, "groom", "snapshots", "*[0-9]")) // without those under way
 				if err != nil || !a.killed() {
 					t.Fatalf("life %d: killed %v, %v", i, a.killed(), err)
