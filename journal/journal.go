@@ -297,6 +297,9 @@ func (j *Journal) gaveUpWaiting(ctx context.Context) error {
 	if why := j.space.reason(); why != nil {
 		return fmt.Errorf("open: %w: %w", ctx.Err(), why)
 	}
+	if j.space.stalled.Load() { // a write is held up, though there seemed to be room a moment ago
+		return fmt.Errorf("open: %w: %w in %s", ctx.Err(), ErrNoSpace, j.o.Dir)
+	}
 	return fmt.Errorf("open: %w", ctx.Err())
 }
 
