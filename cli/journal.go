@@ -76,8 +76,13 @@ func newJournalCommand(use, short string, args cobra.PositionalArgs, add func(*p
 				return usage(cmd, fmt.Errorf("--of %q: want groom or master", of))
 			}
 			err := run(cmd, t, of, args)
-			if errors.Is(err, replay.ErrRange) {
+			switch {
+			case errors.Is(err, replay.ErrRange):
 				return fail(exitFailed, err, "groom journal info tells the range")
+			case errors.Is(err, replay.ErrNothing):
+				return fail(exitFailed, err, "groom journal ls shows what there is; a job has an id and a name, a task is NAME/INDEX, an attempt NAME/INDEX/N")
+			case errors.Is(err, replay.ErrMoment):
+				return usage(cmd, err)
 			}
 			return err
 		},

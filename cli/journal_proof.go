@@ -53,7 +53,11 @@ func printInfo(w io.Writer, all []api.JournalInfo) error {
 		fmt.Fprintf(w, "  entries   %d to %d, %d of them change tables\n", j.First, j.Last, j.Entries)
 		fmt.Fprintf(w, "  size      %d KiB of log, %d KiB of archive: %s and %s, up to entry %d\n", j.Bytes>>10, j.ArchiveBytes>>10,
 			count(j.Segments, "segment"), count(j.Anchors, "anchor"), j.Sealed)
-		fmt.Fprintf(w, "  snapshot  after entry %d\n", j.Snapshot)
+		if j.Snapshot > 0 {
+			fmt.Fprintf(w, "  snapshot  after entry %d\n", j.Snapshot)
+		} else {
+			fmt.Fprintln(w, "  snapshot  none yet: one is taken each 8,192 entries")
+		}
 		fmt.Fprintf(w, "  health    %s %s\n", j.Health, j.Reason)
 		fmt.Fprintf(w, "  chain     %s\n  digest    %s\n", j.ChainTip, j.Digest)
 		if err := printKinds(w, j.Kinds); err != nil {
@@ -241,7 +245,7 @@ func newJournalExport() *cobra.Command {
 // writeNew writes a file that is whole and synced under its name, or not there: a kill leaves it under another name.
 func writeNew(path string, write func(io.Writer) error) error {
 	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("write %s: %w", path, os.ErrExist)
+		return fail(exitFailed, fmt.Errorf("write %s: %w", path, os.ErrExist), "name a file that is not there yet")
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new")
 	if err != nil {

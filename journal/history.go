@@ -180,7 +180,9 @@ func historyOfMirror(dir string) (*History, error) {
 func (h *History) count() error {
 	sealed, tip := h.m.sealed()
 	h.skips = skipsOf(h.m.skips)
-	h.stats = Stats{Health: healthOK, FileBytes: fileBytes(h.dir), Total: h.m.records(), Last: sealed, ChainTip: tip}
+	h.stats = Stats{
+		Health: healthOK, FileBytes: fileBytes(h.dir), Total: h.m.records(), Last: sealed, ChainTip: tip, Snapshot: newestSnapshot(h.dir),
+	}
 	h.stats.archived(h.m, h.newest.first)
 	if h.stats.First == h.newest.first && h.newest.last == 0 && sealed == 0 {
 		h.stats.First = 0

@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -52,7 +53,7 @@ func (p *Past) Redecide(from, to uint64, each func(Divergence) error) (Redecided
 		to = s.Last
 	}
 	r := Redecided{Of: p.Of, From: from, To: to}
-	if err := p.holds(to); err != nil || from > to {
+	if err := errors.Join(p.holds(from), p.holds(to)); err != nil || from > to {
 		return r, err
 	}
 	if from == 1 {
