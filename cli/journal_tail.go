@@ -2,6 +2,8 @@ package cli
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,10 +38,15 @@ func newJournalTail() *cobra.Command {
 			ctx := cmd.Context()
 			p := newEntryPrinter(cmd.OutOrStdout(), of, f.on)
 			limit := max(lines, 1)
+			size := int64(-1)
 			for next := uint64(0); ; {
-				last, err := newest(cmd, r, of)
-				if err != nil {
-					return err
+				last := next
+				if d, ok := r.(*files); !ok || d.grew(of, &size) {
+					if last, err = newest(cmd, r, of); err != nil {
+						return err
+					}
+				} else {
+					last--
 				}
 				if next == 0 || last >= next {
 					page := chosen
@@ -67,6 +74,20 @@ func newJournalTail() *cobra.Command {
 				}
 			}
 		})
+}
+
+// grew says whether there is more of a journal than last time, without reading it.
+func (d *files) grew(of string, size *int64) bool {
+	now := int64(0)
+	paths, _ := filepath.Glob(filepath.Join(d.dir, of, "archive", "mirror-*")) // the pattern is well formed
+	for _, path := range append(paths, filepath.Join(d.dir, of, "tail")) {
+		if info, err := os.Stat(path); err == nil {
+			now += info.Size() + info.ModTime().UnixNano()
+		}
+	}
+	was := *size
+	*size = now
+	return now != was
 }
 
 // newest is the newest entry of a journal.

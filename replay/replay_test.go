@@ -304,15 +304,18 @@ func TestWhy(t *testing.T) {
 		told    []uint64
 	}{
 		"an attempt: the order that ended it": {
-			string(job.Task(0).Attempt(1)), at["silent"], []string{"no ping for 6.1s", "silence"},
+			string(job.Task(0).Attempt(1)), at["silent"],
+			[]string{"no ping for 6.1s", "silence"},
 			[]uint64{at["due"], at["started"], at["silent"], at["ended"]},
 		},
 		"an attempt that ended by itself": {
-			string(job.Task(0).Attempt(2)), at["failed"], []string{"exited with code 3", "counts"},
+			string(job.Task(0).Attempt(2)), at["failed"],
+			[]string{"exited with code 3", "counts"},
 			[]uint64{at["ended"], at["again"], at["failed"]},
 		},
 		"a task: the last word about it": {
-			string(job.Task(0)), at["failed"], []string{"failed", "2 counted"},
+			string(job.Task(0)), at["failed"],
+			[]string{"failed", "2 counted"},
 			[]uint64{at["launch"], at["due"], at["started"], at["silent"], at["ended"], at["again"], at["failed"]},
 		},
 		"a task that waits": {string(another.Task(0)), at["other"], []string{"pending"}, []uint64{at["other"]}},

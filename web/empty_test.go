@@ -33,6 +33,7 @@ func (empty) Journal(context.Context, JournalQuery) ([]api.EntryView, error) { r
 func (empty) State(context.Context, string) (json.RawMessage, error) {
 	return json.RawMessage(`{}`), nil
 }
+
 func (empty) Show(context.Context, string, uint64) (api.EntryView, error) {
 	return api.EntryView{}, api.Problemf(api.CodeNotFound, "no entry")
 }

@@ -77,9 +77,12 @@ func (l *life) job(seq uint64) error {
 		}}
 	}
 	for _, o := range []fsm.Observation{
-		launch, fsm.Due{Tasks: []api.TaskID{task}, Place: place},
-		fsm.Started{Attempt: task.Attempt(1), Pid: 4711, ShimPid: 4710, At: now}, ended(1, 3), nil,
-		fsm.Started{Attempt: task.Attempt(2), Pid: 4713, ShimPid: 4712, At: now}, ended(2, 0), nil, forget,
+		launch,
+		fsm.Due{Tasks: []api.TaskID{task}, Place: place},
+		fsm.Started{Attempt: task.Attempt(1), Pid: 4711, ShimPid: 4710, At: now},
+		ended(1, 3), nil,
+		fsm.Started{Attempt: task.Attempt(2), Pid: 4713, ShimPid: 4712, At: now},
+		ended(2, 0), nil, forget,
 	} {
 		if o == nil {
 			o = l.reports(task)

@@ -295,3 +295,22 @@ func TestRebuildAfterDamage(t *testing.T) {
 		t.Errorf("the journal does not tell of it:\n%s", out)
 	}
 }
+
+// A journal that is followed tells each entry once, as it comes, and is followed on when its process is killed and comes
+// back.
+func TestTailFollows(t *testing.T) {
+	a := start(t, t.TempDir(), agentArgs()...)
+	_, out := background(t, "journal", "tail", "-f", "--of", "groom", "--data", a.data, "-n", "1000")
+	a.await("what there is", func() bool { return strings.Contains(out.String(), "cluster.pinned") })
+	id := a.submit(write(t, "job.yaml", thrice))
+	a.await("the failure", func() bool { return strings.Contains(out.String(), "no try is left") })
+	a.kill9()
+	a.launch()
+	a.await("the next start", func() bool { return strings.Contains(out.String(), "start 2 of groom") })
+	a.await("its last entry", func() bool {
+		return strings.HasSuffix(offline(t, a.data, "journal", "ls", "--of", "groom", "--limit", "0"), out.String()[strings.Index(out.String(), "\n       1 "):])
+	})
+	if n := strings.Count(out.String(), string(id)+"; task"); n != 1 {
+		t.Errorf("the launch was told %d times:\n%s", n, out)
+	}
+}
