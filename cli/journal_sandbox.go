@@ -79,16 +79,7 @@ func newJournalFork() *cobra.Command {
 				if index == 0 {
 					index = p.History().Stats().Last
 				}
-				// The mark comes before there is anything to run on. A kill leaves a directory with a mark, and perhaps
-				// a journal.
-				if err := os.MkdirAll(dir, 0o700); err != nil {
-					return none, err
-				}
-				mark := fmt.Sprintf("a fork of %s after entry %d\n", filepath.Join(d.dir, p.Of), index)
-				if err := home.WriteFile(filepath.Join(dir, home.SandboxName), []byte(mark)); err != nil {
-					return none, err
-				}
-				if err := p.History().Fork(index, filepath.Join(dir, p.Of)); err != nil {
+				if err := fork(p, d.dir, index, dir); err != nil {
 					return none, err
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s holds the journal of the %s up to entry %d; look at it with --data %s\n", dir, p.Of, index, strconv.Quote(dir))
@@ -96,4 +87,31 @@ func newJournalFork() *cobra.Command {
 			})
 			return err
 		})
+}
+
+// fork makes a directory with a journal up to an entry, and the mark that nothing may run on it. It is made under another
+// name beside the one that it gets, mark first: a kill before the rename leaves that one, which no start would take, and
+// nothing under dir.
+func fork(p *replay.Past, data string, index uint64, dir string) error {
+	data, err := filepath.Abs(data)
+	if err != nil {
+		return fmt.Errorf("find data directory: %w", err)
+	}
+	dir = filepath.Clean(dir)
+	made, err := os.MkdirTemp(filepath.Dir(dir), "."+filepath.Base(dir)+"-*")
+	if err != nil {
+		return fmt.Errorf("make directory of the fork: %w", err)
+	}
+	mark := fmt.Sprintf("a fork of %s after entry %d\n", filepath.Join(data, p.Of), index)
+	err = home.WriteFile(filepath.Join(made, home.SandboxName), []byte(mark))
+	if err == nil {
+		err = p.History().Fork(index, filepath.Join(made, p.Of))
+	}
+	if err == nil {
+		err = os.Rename(made, dir) // refused where something has come up meanwhile
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(made))
+	}
+	return home.SyncDir(filepath.Dir(dir))
 }

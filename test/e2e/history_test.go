@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"groom/api"
+	"groom/fault"
 )
 
 // thrice is a job whose one task fails three times: it is killed for its silence.
@@ -227,15 +229,39 @@ func TestRedecideTellsAnotherBuild(t *testing.T) {
 func TestForkIsASandbox(t *testing.T) {
 	a, _ := failedThrice(t)
 	fork := filepath.Join(t.TempDir(), "fork")
+	if out, code := atFiles(a.data, "journal", "fork", "--at", "12", filepath.Join(fork, "no", "parent")); code != 1 || len(tree(t, filepath.Dir(fork))) != 1 {
+		t.Errorf("without a parent: exit %d, and %v:\n%s", code, tree(t, filepath.Dir(fork)), out)
+	}
+	for _, point := range []string{"home.before-rename", "home.after-rename"} {
+		cmd := exec.Command(filepath.Join(bin, "groom"), "journal", "fork", "--at", "12", fork, "--data", a.data)
+		cmd.Env = append(os.Environ(), fault.Env+"="+point)
+		if err := cmd.Run(); err == nil {
+			t.Errorf("%s: it was not killed", point)
+		}
+		if _, err := os.Lstat(fork); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: killed halfway it left a directory: %v", point, err)
+		}
+	}
 	offline(t, a.data, "journal", "fork", "--at", "12", fork)
+	before := tree(t, fork)
+	for _, q := range questions {
+		if at := slices.IndexFunc(q, func(arg string) bool { return arg == "master" || arg == "15" }); at >= 0 {
+			continue // of the other journal, or of what came later
+		}
+		name := strings.Join(q, " ")
+		out, code := atFiles(fork, append([]string{"journal"}, q...)...)
+		// What is asked for has not come yet: the fork says that, and nothing else.
+		if later := strings.HasPrefix(name, "bisect") || name == "why silent/0/2 --json"; code != 0 && !later || code > 1 {
+			t.Errorf("%s, of the fork: exit %d:\n%s", name, code, out)
+		}
+	}
 	if out := offline(t, fork, "journal", "verify"); !strings.Contains(out, "entries 1 to 12") {
 		t.Errorf("verify:\n%s", out)
 	}
 	if diff := cmp.Diff(offline(t, a.data, "journal", "state", "--at", "12"), offline(t, fork, "journal", "state")); diff != "" {
 		t.Errorf("its tables:\n%s", diff)
 	}
-	before := tree(t, fork)
-	for _, args := range [][]string{agentArgs("--data", fork), {"run", "--data", fork, write(t, "job.yaml", thrice)}, {"master", "--data", fork, "--web-addr", "127.0.0.1:0", "--master-addr", "127.0.0.1:0"}} {
+	for _, args := range [][]string{agentArgs("--data", fork), agentArgs("--fresh", "--yes", "--data", fork), {"run", "--data", fork, write(t, "job.yaml", thrice)}, {"master", "--data", fork, "--web-addr", "127.0.0.1:0", "--master-addr", "127.0.0.1:0"}} {
 		out, err := exec.Command(filepath.Join(bin, "groom"), args...).CombinedOutput()
 		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(string(out), "nothing runs on it") || !strings.Contains(string(out), "hint: ") {
 			t.Errorf("groom %s: %v:\n%s", args[0], err, out)
