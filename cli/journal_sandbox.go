@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"groom/api"
 	"groom/replay"
 	"groom/server/home"
 )
@@ -25,7 +26,7 @@ func newJournalBisect() *cobra.Command {
 		fs.Uint64Var(&from, "from", 0, "first index (default: the oldest that is kept)")
 		fs.Uint64Var(&to, "to", 0, "last index (default: the newest)")
 	}
-	return newFilesVerb("bisect --check EXPR", "Find the first entry after which a question is true, and stays true", cobra.NoArgs, add,
+	cmd := newFilesVerb("bisect --check EXPR", "Find the first entry after which a question is true, and stays true", cobra.NoArgs, add,
 		func(cmd *cobra.Command, d *files, of string, _ []string) error {
 			if check == "" {
 				return usage(cmd, errors.New("--check is missing"))
@@ -34,30 +35,55 @@ func newJournalBisect() *cobra.Command {
 			if err != nil {
 				return usage(cmd, err)
 			}
+			if to > 0 && from > to {
+				return usage(cmd, fmt.Errorf("--from %d lies behind --to %d", from, to))
+			}
 			_, err = asked(d, of, func(p *replay.Past) (none struct{}, err error) {
-				index, err := p.Bisect(question, from, to)
+				index, already, err := p.Bisect(cmd.Context(), question, from, to)
 				if err != nil {
 					return none, err
 				}
+				at := ""
+				if to > 0 {
+					at = fmt.Sprintf(" --at %d", to)
+				}
 				if index == 0 {
-					return none, fail(exitFailed, errors.New("it is not true at the end"), "groom journal state --of %s shows the tables that it was asked of", p.Of)
+					return none, fail(exitFailed, errors.New("it is not true at the end"),
+						"groom journal state --of %s%s shows the tables that it was asked of", p.Of, at)
 				}
 				v, err := p.Show(index)
 				if err != nil {
 					return none, err
 				}
+				out := cmd.OutOrStdout()
 				if asJSON.on {
-					return none, printJSON(cmd.OutOrStdout(), v)
+					return none, printJSON(out, struct {
+						api.EntryView
+						Already bool `json:"already"`
+					}{v, already})
 				}
-				if first := max(from, p.History().Stats().First); index == first {
-					fmt.Fprintf(cmd.OutOrStdout(), "it was true already after entry %d, where this looked first\n", first)
+				if already {
+					fmt.Fprintf(out, "it was true already after entry %d, where this looked first\n", index)
 				} else {
-					fmt.Fprintf(cmd.OutOrStdout(), "true since entry %d\n", index)
+					fmt.Fprintf(out, "true since entry %d\n", index)
 				}
-				return none, printEntry(cmd.OutOrStdout(), v)
+				if err := printEntry(out, v); err != nil {
+					return none, err
+				}
+				_, err = fmt.Fprintf(out, "to look at it: groom journal show %d --of %s\n", index, p.Of)
+				return none, err
 			})
 			return err
 		})
+	cmd.Long = `Find the first entry after which a question about the tables is true.
+
+The question is in jq, about the JSON that groom journal state prints, and counts as true unless its first answer is
+false, null or none. The search goes by halves: it takes for granted that what is true once stays true up to --to. Of
+a question that is true, false and true again it finds one of the entries that made it true.
+
+  groom journal bisect --check '.tasks | any(.failures > 1)'
+  groom journal bisect --check '.jobs | length >= 10' --of master`
+	return cmd
 }
 
 func newJournalFork() *cobra.Command {

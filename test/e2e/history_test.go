@@ -225,6 +225,40 @@ func TestRedecideTellsAnotherBuild(t *testing.T) {
 	}
 }
 
+// A search names the entry and the command to look at it, tells a question that is none from one that is not true, and
+// where it is that it cannot be understood.
+func TestBisectFindsTheEntry(t *testing.T) {
+	a, task := failedThrice(t)
+	out := offline(t, a.data, "journal", "bisect", "--check", ".tasks | any(.failures > 1)")
+	for _, words := range []string{"true since entry ", "attempt.ended", string(task.Attempt(2)), "failure 2 of 3", "to look at it: groom journal show "} {
+		if !strings.Contains(out, words) {
+			t.Errorf("it does not say %q:\n%s", words, out)
+		}
+	}
+	shown := offline(t, a.data, strings.Fields(out[strings.LastIndex(out, "groom journal show"):])[1:]...)
+	if !strings.Contains(out, shown) {
+		t.Errorf("it shows\n%s\nwhere the command shows\n%s", out, shown)
+	}
+	for _, c := range []struct {
+		args  []string
+		code  int
+		words string
+	}{
+		{[]string{"--check", ".tasks | any(.failures > 3)"}, 1, "it is not true at the end"},
+		{[]string{"--check", ".tasks[] ~ 1"}, 2, "at character 10: unexpected token"},
+		{[]string{"--check", ".tasks | keys | error"}, 1, "check after entry "},
+		{[]string{"--check", "true", "--from", "9", "--to", "8"}, 2, "lies behind"},
+		{[]string{}, 2, "--check is missing"},
+		{[]string{"--check", "true", "--from", "7"}, 0, "it was true already after entry 7"},
+		{[]string{"--check", "true", "--from", "7", "--json"}, 0, `"already": true`},
+	} {
+		out, code := atFiles(a.data, append([]string{"journal", "bisect"}, c.args...)...)
+		if code != c.code || !strings.Contains(out, c.words) || code > 0 && !strings.Contains(out, "hint: ") && c.words != "check after entry " {
+			t.Errorf("%q: exit %d, want %d and %q:\n%s", c.args, code, c.code, c.words, out)
+		}
+	}
+}
+
 // A fork can be looked at, and nothing runs on it.
 func TestForkIsASandbox(t *testing.T) {
 	a, _ := failedThrice(t)
