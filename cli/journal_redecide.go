@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,14 +81,22 @@ func otherBuild(cmd *cobra.Command, build, data, of string, asJSON bool, from, t
 	if asJSON {
 		args = append(args, "--json")
 	}
+	const hint = "--build names the file of another groom, such as ./groom.new"
+	help, err := exec.CommandContext(cmd.Context(), build, "journal", "redecide", "--help").CombinedOutput()
+	if _, ran := errors.AsType[*exec.ExitError](err); err != nil && !ran {
+		return fail(exitFailed, fmt.Errorf("run the other build: %w", err), hint)
+	}
+	if !bytes.Contains(help, []byte("groom journal redecide")) {
+		return fail(exitFailed, fmt.Errorf("%s is no groom, or is older than groom journal redecide", build), hint)
+	}
 	other := exec.CommandContext(cmd.Context(), build, args...)
 	other.Stdout, other.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
-	err := other.Run()
+	err = other.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() > 0 {
 		return fail(exit.ExitCode(), errors.New(""), "") // it has told why
 	}
 	if err != nil {
-		return fail(exitFailed, fmt.Errorf("run the other build: %w", err), "--build names the file of another groom, such as ./groom.new")
+		return fail(exitFailed, fmt.Errorf("run the other build: %w", err), hint)
 	}
 	return nil
 }

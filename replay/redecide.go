@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -53,15 +54,23 @@ func (p *Past) Redecide(from, to uint64, each func(Divergence) error) (Redecided
 		to = s.Last
 	}
 	r := Redecided{Of: p.Of, From: from, To: to}
-	if err := errors.Join(p.holds(from), p.holds(to)); err != nil || from > to {
+	if err := errors.Join(p.holds(from), p.holds(to)); err != nil {
 		return r, err
+	}
+	if from > to {
+		return r, fmt.Errorf("from entry %d to entry %d: %w", from, to, ErrRange)
 	}
 	if from == 1 {
 		r.Skipped = 1 // with the first entry of all Raft is set up; a play begins after it
 	}
 	m, decide := p.decider()
-	again := &redecider{Machine: m, p: p, decide: decide, from: from}
-	err := p.h.Play(again, max(from-1, 1), to, func(e journal.Entry, result any) error {
+	err := p.redecide(&redecider{Machine: m, p: p, decide: decide, from: from}, &r, to, each)
+	return r, err
+}
+
+// redecide plays the history up to entry to, and counts what again makes of it.
+func (p *Past) redecide(again *redecider, r *Redecided, to uint64, each func(Divergence) error) error {
+	return p.h.Play(again, max(again.from-1, 1), to, func(e journal.Entry, result any) error {
 		d := again.made
 		again.made = nil
 		_, stale := result.(*table.Stale)
@@ -82,7 +91,6 @@ func (p *Past) Redecide(from, to uint64, each func(Divergence) error) (Redecided
 		}
 		return each(*d)
 	})
-	return r, err
 }
 
 // decider is a machine, and what this build would decide on its tables.
@@ -130,7 +138,7 @@ func (m *redecider) Apply(index uint64, kind uint16, version uint8, body []byte)
 
 func (m *redecider) again(index uint64, kind uint16, e *table.Entry) *Divergence {
 	d := &Divergence{Of: m.p.Of, Index: index, At: e.Now.Wall, Kind: m.p.KindName(kind), Recorded: e.Because}
-	because, changes, err := m.decide(kind, e)
+	because, changes, err := m.decided(kind, e)
 	if err != nil {
 		d.Refused = err.Error()
 		return d
@@ -150,6 +158,16 @@ func (m *redecider) again(index uint64, kind uint16, e *table.Entry) *Divergence
 		}
 	}
 	return d
+}
+
+// decided decides. A build that would have panicked has decided nothing, and the history goes on without it.
+func (m *redecider) decided(kind uint16, e *table.Entry) (because string, changes []table.Change, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	return m.decide(kind, e)
 }
 
 func byRow(changes []table.Change) map[Row]json.RawMessage {

@@ -456,6 +456,11 @@ func TestRedecide(t *testing.T) {
 	refused := other("job_202601020304_0010", func(e *table.Entry) {
 		e.Obs = []byte(strings.ReplaceAll(string(e.Obs), `"cluster":"c"`, `"cluster":"of another"`))
 	})
+	for _, c := range [][2]uint64{{5, 4}, {1000, 0}, {0, 1000}} {
+		if r, err := l.past().Redecide(c[0], c[1], nil); !errors.Is(err, ErrRange) {
+			t.Errorf("from %d to %d: %+v, %v", c[0], c[1], r, err)
+		}
+	}
 	found := all(Redecided{Same: decisions, Reworded: 1, Changed: 2, Refused: 1})
 	var indexes []uint64
 	for _, d := range found {
@@ -469,5 +474,29 @@ func TestRedecide(t *testing.T) {
 	}
 	if f := found[1].Rows[0].Fields; len(f) != 1 || f[0].Before != "stopped" || f[0].After != "pending" {
 		t.Errorf("the decision that acts differs by %+v", found[1].Rows)
+	}
+}
+
+// A build that panics at an observation has refused it; the rest of the history is tried all the same.
+func TestRedecideOutlivesAPanic(t *testing.T) {
+	l := newLife(t)
+	at := l.story()
+	p := l.past()
+	m, decide := p.decider()
+	again := &redecider{Machine: m, p: p, from: 1, decide: func(kind uint16, e *table.Entry) (string, []table.Change, error) {
+		if kind == fsm.KindSilent {
+			panic("no such case")
+		}
+		return decide(kind, e)
+	}}
+	r := Redecided{Of: p.Of}
+	err := p.redecide(again, &r, p.h.Stats().Last, func(d Divergence) error {
+		if d.Index != at["silent"] || d.Refused != "panic: no such case" {
+			t.Errorf("%+v", d)
+		}
+		return nil
+	})
+	if err != nil || r.Refused != 1 || r.Changed > 0 || r.Same != uint64(len(at)) { // and the start, less the one
+		t.Errorf("%+v, %v", r, err)
 	}
 }

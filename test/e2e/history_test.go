@@ -220,8 +220,10 @@ func TestRedecideTellsAnotherBuild(t *testing.T) {
 	if diff := cmp.Diff(want, differ); diff != "" {
 		t.Error(diff)
 	}
-	if out, code := atFiles(a.data, "journal", "redecide", "--build", "/no/such/groom"); code != 1 || !strings.Contains(out, "hint: ") {
-		t.Errorf("no build: exit %d:\n%s", code, out)
+	for build, words := range map[string]string{"/no/such/groom": "no such file", "/bin/true": "is no groom, or is older than groom journal redecide"} {
+		if out, code := atFiles(a.data, "journal", "redecide", "--build", build); code != 1 || !strings.Contains(out, words) || !strings.Contains(out, "hint: ") {
+			t.Errorf("--build %s: exit %d:\n%s", build, code, out)
+		}
 	}
 }
 
