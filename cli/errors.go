@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -95,7 +97,10 @@ func explain(cmd *cobra.Command, err error) *failure {
 	case errors.Is(err, syscall.EADDRINUSE):
 		f.hint = "name another port, see the -addr flags of " + cmd.CommandPath() + " --help; :0 takes any that is free"
 	case errors.Is(err, journal.ErrCorrupt):
-		f.hint = "groom journal verify --data DIR says what is not as it was written, groom journal rebuild --data DIR makes it whole from its archive"
+		where := journalOf(cmd, err)
+		f.hint = "groom journal verify" + where + " says what is not as it was written, groom journal rebuild" + where + " makes it whole from its archive"
+	case errors.Is(err, journal.ErrSafeMode):
+		f.hint = "a build that knows the entry can go on; where there is none, groom journal skip INDEX --why TEXT overrides it, on record"
 	case errors.Is(err, home.ErrSandbox):
 		f.hint = "look at it with groom journal state --data DIR, or name another directory with --data"
 	case errors.Is(err, journal.ErrNoSpace), errors.Is(err, syscall.ENOSPC):
@@ -106,4 +111,20 @@ func explain(cmd *cobra.Command, err error) *failure {
 		f.code, f.hint = exitNoAgent, "start one with groom agent, or name its address with --addr"
 	}
 	return f
+}
+
+// journalOf is how a command names the journal that an error speaks of. The error has the path of its file.
+func journalOf(cmd *cobra.Command, err error) string {
+	data := defaultData()
+	if flag := cmd.Flags().Lookup("data"); flag != nil && flag.Value.String() != "" {
+		data = flag.Value.String()
+	}
+	if abs, err := filepath.Abs(data); err == nil {
+		data = abs
+	}
+	of := "groom"
+	if strings.Contains(err.Error(), filepath.Join(data, "master")) {
+		of = "master"
+	}
+	return fmt.Sprintf(" --data %s --of %s", strconv.Quote(data), of)
 }

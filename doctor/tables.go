@@ -98,7 +98,8 @@ func judgeJournal(of, data string, err error) Check {
 	case errors.Is(err, errBusy):
 		return warn("journal", "try again when less is going on", "of the %s: %v", of, err)
 	case errors.Is(err, journal.ErrSafeMode):
-		hint = "start a build that knows the entry; with this one the tasks run on, and nothing is decided"
+		hint = "start a build that knows the entry; with this one the tasks run on, and nothing is decided. " +
+			"Where there is no such build, groom journal skip overrides the entry"
 	case errors.Is(err, journal.ErrCorrupt):
 		hint = "keep the directory as it is; " + hint
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

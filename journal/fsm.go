@@ -138,7 +138,7 @@ func wake(c chan struct{}) {
 }
 
 func safeMode(why error) error {
-	return fmt.Errorf("%w: %w; start a build that can apply it", ErrSafeMode, why)
+	return fmt.Errorf("%w: %w; start a build that can apply it, or have it skipped (groom journal skip)", ErrSafeMode, why)
 }
 
 // Snapshot freezes the machine between two entries. In safe mode it refuses: Raft would file the tables under an entry
