@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -48,7 +49,7 @@ func (h *History) forkTo(at uint64, dir string) error {
 			break // a log is never empty, so the newest entry is there
 		}
 		if !s.lost {
-			if err := copyWhole(h.dir, dir, filepath.Join(archiveName, s.name())); err != nil {
+			if err := copyWhole(h.dir, dir, filepath.Join(archiveName, s.name()), s.sum); err != nil {
 				return err
 			}
 		}
@@ -68,7 +69,7 @@ func (h *History) forkTo(at uint64, dir string) error {
 		if a.index > at {
 			break
 		}
-		if err := copyWhole(h.dir, dir, filepath.Join(archiveName, a.name())); err != nil {
+		if err := copyWhole(h.dir, dir, filepath.Join(archiveName, a.name()), a.sum); err != nil {
 			return err
 		}
 		m.anchors = append(m.anchors, a)
@@ -97,8 +98,8 @@ func (h *History) forkTo(at uint64, dir string) error {
 	return writeWhole(dir, tailName, tailText(at, r.hash))
 }
 
-// copyWhole copies a file of the archive, which never changes, and syncs it.
-func copyWhole(from, to, name string) error {
+// copyWhole copies a file of the archive, which never changes, checks that it is what the manifest says, and syncs it.
+func copyWhole(from, to, name string, want [32]byte) error {
 	in, err := os.Open(filepath.Join(from, name))
 	if err != nil {
 		return err
@@ -108,6 +109,13 @@ func copyWhole(from, to, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Sync(), out.Close())
+	sum := sha256.New()
+	_, err = io.Copy(io.MultiWriter(out, sum), in)
+	if err := errors.Join(err, out.Sync(), out.Close()); err != nil {
+		return err
+	}
+	if [32]byte(sum.Sum(nil)) != want {
+		return corrupt(in.Name(), "it does not hash to what the manifest says")
+	}
+	return nil
 }
