@@ -75,40 +75,55 @@ func TestForkFails(t *testing.T) {
 	hard := fmt.Sprint(most.Max)
 	w.prime(t, a)
 	words := map[string]int{}
-	for more := range 8 {
-		spec := w.script(`say start; say end 0`)
-		spec.Name = fmt.Sprintf("with-%d-more", more)
-		spec.Restart.Backoff, spec.Restart.MaxBackoff = api.Duration(300*time.Millisecond), api.Duration(300*time.Millisecond)
-		set(t, someone, a.cmd.Process.Pid, fmt.Sprint(threads(someone)+more))
-		id, err := a.submit(spec.Name, spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var d api.TaskDetail
-		w.must(t, a, "an attempt is over", func() bool {
-			return a.get("/tasks/"+string(id.Task(0)), &d) == nil && len(d.Attempts) > 0 && d.Attempts[0].Outcome != nil
-		})
-		set(t, someone, a.cmd.Process.Pid, hard)
-		w.must(t, a, "the job succeeds", func() bool {
-			return a.get("/tasks/"+string(id.Task(0)), &d) == nil && d.State == api.TaskSucceeded
-		})
-		for _, at := range d.Attempts {
-			words[at.Outcome.String()]++
-			switch o := *at.Outcome; o {
-			case api.Outcome{Kind: api.Exited}:
-			case api.Outcome{Kind: api.Lost, Why: api.WhyShim}: // its shim wanted a thread more, after it had claimed
-			default:
-				if at.Counted || o.Kind != api.NotStarted {
-					t.Errorf("%d more: %s: %s, counted %v", more, at.ID, o, at.Counted)
-				}
+	missing := func() (all []string) {
+		for _, want := range []string{"fork shim", "never claimed", "EAGAIN"} {
+			if !strings.Contains(fmt.Sprint(words), want) {
+				all = append(all, want)
 			}
+		}
+		return all
+	}
+	// How many threads a shim has when it makes the task is up to the runtime and to the load of the host: the limit that
+	// strikes just then is met sooner or later.
+	for round := 0; round < 6 && len(missing()) > 0; round++ {
+		for more := range 8 {
+			w.limited(t, a, round, more, hard, words)
 		}
 	}
 	t.Log(words)
-	text := fmt.Sprint(words)
-	for _, want := range []string{"fork shim", "never claimed", "EAGAIN"} {
-		if !strings.Contains(text, want) {
-			t.Errorf("never so: %s", want)
+	if left := missing(); len(left) > 0 {
+		t.Errorf("never so: %v", left)
+	}
+}
+
+// limited runs one task that can only just be started, or not at first, and counts how its attempts ended.
+func (w *world) limited(t *testing.T, a *agent, round, more int, hard string, words map[string]int) {
+	t.Helper()
+	spec := w.script(`say start; say end 0`)
+	spec.Name = fmt.Sprintf("with-%d-more-%d", more, round)
+	spec.Restart.Backoff, spec.Restart.MaxBackoff = api.Duration(300*time.Millisecond), api.Duration(300*time.Millisecond)
+	set(t, someone, a.cmd.Process.Pid, fmt.Sprint(threads(someone)+more))
+	id, err := a.submit(spec.Name, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d api.TaskDetail
+	w.must(t, a, "an attempt is over", func() bool {
+		return a.get("/tasks/"+string(id.Task(0)), &d) == nil && len(d.Attempts) > 0 && d.Attempts[0].Outcome != nil
+	})
+	set(t, someone, a.cmd.Process.Pid, hard)
+	w.must(t, a, "the job succeeds", func() bool {
+		return a.get("/tasks/"+string(id.Task(0)), &d) == nil && d.State == api.TaskSucceeded
+	})
+	for _, at := range d.Attempts {
+		words[at.Outcome.String()]++
+		switch o := *at.Outcome; o {
+		case api.Outcome{Kind: api.Exited}:
+		case api.Outcome{Kind: api.Lost, Why: api.WhyShim}: // its shim wanted a thread more, after it had claimed
+		default:
+			if at.Counted || o.Kind != api.NotStarted {
+				t.Errorf("%d more: %s: %s, counted %v", more, at.ID, o, at.Counted)
+			}
 		}
 	}
 }
