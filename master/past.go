@@ -32,7 +32,7 @@ func (m *Master) At(index uint64) (*Past, error) {
 // Status is what the tables said of the master.
 func (p *Past) Status() api.MasterStatus {
 	self := p.m.me()
-	return api.MasterStatus{Cluster: self.Cluster, Name: self.Name, Incarnation: self.Incarnation, Build: self.Build, Health: api.HealthOK, Reachable: true}
+	return api.MasterStatus{Cluster: self.Cluster, Name: self.Name, Incarnation: self.Incarnation, Build: self.Build}
 }
 
 // Jobs lists the jobs, newest first.

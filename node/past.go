@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -47,15 +48,24 @@ type pasts struct {
 	all []*past // the newest last
 }
 
+// index is the entry that a moment names. To the history 0 is the newest one; a page has no need of that.
+func index(p *replay.Past, moment string) (uint64, error) {
+	i, err := p.Index(moment)
+	if s := p.History().Stats(); err == nil && i == 0 {
+		err = fmt.Errorf("entry 0: %w: the journal of the %s goes from entry %d to entry %d", replay.ErrRange, p.Of, s.First, s.Last)
+	}
+	return i, told(err)
+}
+
 // At is the views as they were after an entry of a journal.
 func (v *views) At(_ context.Context, of, moment string) (web.Views, api.Instant, error) {
 	p, err := v.history(of)
 	if err != nil {
 		return nil, api.Instant{}, err
 	}
-	index, err := p.Index(moment)
+	index, err := index(p, moment)
 	if err != nil {
-		return nil, api.Instant{}, told(err)
+		return nil, api.Instant{}, err
 	}
 	// One replay at a time: whoever plays through a history asks for the next moment before the last one is shown.
 	v.past.mu.Lock()
@@ -137,7 +147,7 @@ type past struct {
 
 var _ web.Views = (*past)(nil)
 
-// Overview is the state of the groom, or the master, and of what ran.
+// Overview is the state of the groom, or the master, and of what ran. How long its journal was then nobody wrote down.
 func (p *past) Overview(ctx context.Context) (api.Overview, error) {
 	o := api.Overview{Role: p.of, Insecure: p.now.insecure}
 	if p.groom != nil {
@@ -151,9 +161,6 @@ func (p *past) Overview(ctx context.Context) (api.Overview, error) {
 		o.Master = &s
 	}
 	var err error
-	if o.Journals, err = p.Journals(ctx); err != nil {
-		return o, err
-	}
 	if o.Nodes, err = p.Nodes(ctx); err != nil {
 		return o, err
 	}

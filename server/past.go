@@ -31,13 +31,12 @@ func (g *Groom) At(index uint64) (*Past, error) {
 	return &Past{p}, nil
 }
 
-// Status is what the tables said of the groom and of what ran.
+// Status is what the tables said of the groom and of what ran. How well it and its host were they do not say.
 func (p *Past) Status() api.GroomStatus {
 	g := p.g
 	self := g.Me()
 	s := api.GroomStatus{
 		ID: self.ID, Name: self.Name, Incarnation: self.Incarnation, BootID: self.BootID, Build: self.Build, MaxTasks: self.MaxTasks,
-		Health: api.HealthOK,
 	}
 	g.machine.View(func() {
 		for _, in := range g.state.Incarnations.All() {

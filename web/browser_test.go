@@ -20,10 +20,11 @@ type browser struct {
 	url string
 }
 
-func open(t *testing.T, srv *httptest.Server, width int64) *browser {
+func open(t *testing.T, srv *httptest.Server, width int64, more ...chromedp.ExecAllocatorOption) *browser {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	flags := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-quic", true))
+	flags = append(flags, more...)
 	ctx, stop := chromedp.NewExecAllocator(ctx, flags...)
 	ctx, end := chromedp.NewContext(ctx)
 	t.Cleanup(func() {

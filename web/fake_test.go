@@ -269,13 +269,16 @@ func (w *world) Why(_ context.Context, _, object string) (api.Story, error) {
 // At is the world when job and tasks had not come yet, or as it is when the moment is late.
 func (w *world) At(_ context.Context, of, moment string) (Views, api.Instant, error) {
 	index, err := strconv.ParseUint(moment, 10, 64)
+	if _, e := time.Parse(time.RFC3339, moment); e == nil {
+		index, err = 40, nil
+	}
 	if err != nil || index > w.last || index == 0 {
 		return nil, api.Instant{}, api.Problemf(api.CodeNotFound, "entry %s: the journal goes from entry 1 to entry %d", moment, w.last).WithHint("groom journal info")
 	}
 	if of == "" {
 		of = "groom"
 	}
-	i := api.Instant{Of: of, Index: index, First: 1, Last: w.last, At: began, Kind: "attempt.ended", Words: fmt.Sprintf("attempt %d ended", index)}
+	i := api.Instant{Of: of, Index: index, First: 1, Last: w.last, At: began.Add(5 * time.Second), Kind: "attempt.ended", Words: fmt.Sprintf("attempt %d ended", index)}
 	if index > 5 {
 		i.TroubleBefore = 5
 	}
@@ -296,6 +299,15 @@ func (t then) Jobs(ctx context.Context) ([]api.JobView, error) {
 		return nil, nil
 	}
 	return t.world.Jobs(ctx)
+}
+
+func (t then) Job(ctx context.Context, name string) (api.JobDetail, error) {
+	if t.index < 10 {
+		return api.JobDetail{}, api.Problemf(api.CodeNotFound, "no job %s", name)
+	}
+	d, err := t.world.Job(ctx, name)
+	d.Supersteps = nil // in no journal
+	return d, err
 }
 
 func (w *world) Overview(ctx context.Context) (api.Overview, error) {

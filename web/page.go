@@ -17,7 +17,11 @@ import (
 )
 
 // pages are the templates, one a page, each within the frame that all share.
-type pages struct{ by map[string]*template.Template }
+type pages struct {
+	by map[string]*template.Template
+	// then are the same, never rendered themselves: a page of the past is rendered by a copy, to which "now" is its moment.
+	then map[string]*template.Template
+}
 
 func parsePages() *pages {
 	frame := template.Must(template.New("frame").Funcs(helpers).ParseFS(files, "templates/frame.html", "templates/parts.html"))
@@ -25,13 +29,14 @@ func parsePages() *pages {
 	if err != nil {
 		panic(err) // they are embedded
 	}
-	p := &pages{by: map[string]*template.Template{}}
+	p := &pages{map[string]*template.Template{}, map[string]*template.Template{}}
 	for _, f := range names {
 		if f.Name() == "frame.html" || f.Name() == "parts.html" {
 			continue
 		}
 		t := template.Must(template.Must(frame.Clone()).ParseFS(files, path.Join("templates", f.Name())))
-		p.by[strings.TrimSuffix(f.Name(), ".html")] = t
+		name := strings.TrimSuffix(f.Name(), ".html")
+		p.by[name], p.then[name] = t, template.Must(t.Clone())
 	}
 	return p
 }
@@ -43,7 +48,7 @@ type framed struct {
 	Insecure bool
 	LoggedIn bool
 	CanLogIn bool
-	Past     *api.Instant // the moment that a page of the past shows, nil on one of now
+	Past     *past // nil on a page of now
 	Data     any
 }
 
@@ -55,18 +60,18 @@ func (s *Site) page(name string, f view) http.HandlerFunc {
 			s.starting(w, r)
 			return
 		}
-		views, past := now.views, (*api.Instant)(nil)
-		if at := r.URL.Query().Get("at"); at != "" {
-			then, instant, err := now.views.At(r.Context(), r.URL.Query().Get("of"), at)
-			if err != nil {
-				s.problem(w, r, err)
-				return
-			}
-			views, past = then, &instant
+		views, past, err := lookBack(now.views, r)
+		if err != nil {
+			s.problem(w, r, err)
+			return
+		}
+		if past != nil && past.elsewhere != "" {
+			http.Redirect(w, r, past.elsewhere, http.StatusFound)
+			return
 		}
 		data, err := f(r.Context(), views, r)
 		if err != nil {
-			s.problem(w, r, err)
+			s.problemAt(w, r, err, past)
 			return
 		}
 		if !forPeople(r) {
@@ -92,17 +97,20 @@ func (s *Site) render(w http.ResponseWriter, r *http.Request, code int, name str
 	s.renderAt(w, r, code, name, data, nil)
 }
 
-// renderAt renders a page, of the past when that is not nil: nothing can be changed there, and its links stay there.
-func (s *Site) renderAt(w http.ResponseWriter, r *http.Request, code int, name string, data any, past *api.Instant) {
+// renderAt renders a page, of the past when that is not nil: nothing can be changed there, its links stay there, and
+// times are told from there.
+func (s *Site) renderAt(w http.ResponseWriter, r *http.Request, code int, name string, data any, past *past) {
 	f := framed{
 		Page: name, Path: r.URL.RequestURI(), Insecure: s.o.Insecure, LoggedIn: s.authorized(r), CanLogIn: s.o.Token != "",
 		Past: past, Data: data,
 	}
+	t := s.pages.by[name]
 	if past != nil {
 		f.LoggedIn, f.CanLogIn = false, false
+		t = template.Must(s.pages.then[name].Clone()).Funcs(past.helpers())
 	}
 	var b bytes.Buffer
-	if err := s.pages.by[name].ExecuteTemplate(&b, "frame", f); err != nil {
+	if err := t.ExecuteTemplate(&b, "frame", f); err != nil {
 		s.log.Error("render page", "page", name, "err", err)
 		http.Error(w, "Internal error.", http.StatusInternalServerError)
 		return
@@ -111,7 +119,7 @@ func (s *Site) renderAt(w http.ResponseWriter, r *http.Request, code int, name s
 	w.WriteHeader(code)
 	page := b.Bytes()
 	if past != nil {
-		page = staying(page, *past)
+		page = staying(page, past.Instant)
 	}
 	_, _ = w.Write(page) // the reader has gone
 }
@@ -130,6 +138,12 @@ func (s *Site) starting(w http.ResponseWriter, r *http.Request) {
 
 // problem tells an error: to people on a page, to programs as problem+json.
 func (s *Site) problem(w http.ResponseWriter, r *http.Request, err error) {
+	s.problemAt(w, r, err, nil)
+}
+
+// problemAt tells what is wrong with a page of the past on one of the same moment: what is not there yet comes with the
+// next steps.
+func (s *Site) problemAt(w http.ResponseWriter, r *http.Request, err error, past *past) {
 	p, ok := errors.AsType[*api.Problem](err)
 	if !ok {
 		s.log.Error("answer request", "path", r.URL.Path, "err", err)
@@ -139,7 +153,7 @@ func (s *Site) problem(w http.ResponseWriter, r *http.Request, err error) {
 		wire.Answer(w, nil, p)
 		return
 	}
-	s.render(w, r, wire.Status(p.Code), "problem", p)
+	s.renderAt(w, r, wire.Status(p.Code), "problem", p, past)
 }
 
 func writeJSON(w io.Writer, v any) { _ = json.NewEncoder(w).Encode(v) } // the reader has gone

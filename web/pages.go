@@ -93,6 +93,14 @@ type journalData struct {
 	Kind, Object, Since, Until string // what the entries were chosen by
 }
 
+// Newest is the newest entry that is shown.
+func (d journalData) Newest() uint64 {
+	if len(d.Entries) == 0 {
+		return 0
+	}
+	return d.Entries[len(d.Entries)-1].Index
+}
+
 // More is the query that keeps the choice, for the links to the pages beside.
 func (d journalData) More() string {
 	q := url.Values{"of": {d.Of}, "limit": {strconv.Itoa(d.Limit)}}

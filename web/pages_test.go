@@ -134,7 +134,7 @@ func TestEmptyStates(t *testing.T) {
 	srv, s := serve(t, nil)
 	s.Ready(empty{}, nil)
 	for path, want := range map[string]string{
-		"/": "groom job submit JOB.yaml", "/jobs": "groom job submit JOB.yaml", "/nodes": "groom agent --masters", "/recoveries": "no groom", "/journal": "groom journal info",
+		"/": "groom job submit JOB.yaml", "/jobs": "groom job submit JOB.yaml", "/nodes": "groom agent --masters", "/recoveries": "only the journal of a groom", "/journal": "groom journal info",
 		"/tasks/" + string(jobID.Task(0)) + "/logs": "groom task status",
 	} {
 		if resp, html := ask(t, "GET", srv.URL+path, "", asPerson); resp.StatusCode != 200 || !strings.Contains(html, want) {

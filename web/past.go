@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"html"
+	"html/template"
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +17,105 @@ import (
 
 	"groom/api"
 )
+
+// past is the moment that a page shows.
+type past struct {
+	api.Instant
+	Others    []string // journals of the process that have other moments
+	Query     []param  // what else the page was asked for
+	elsewhere string   // the address of the page, when it was asked for by a time and not by an index
+	page      url.Values
+}
+
+// param is a part of a query.
+type param struct{ Name, Value string }
+
+// lookBack leads to the moment that a page is asked for, which is nil when that is now.
+func lookBack(now Views, r *http.Request) (Views, *past, error) {
+	q := r.URL.Query()
+	at := q.Get("at")
+	if at == "" {
+		return now, nil, nil
+	}
+	v, instant, err := now.At(r.Context(), q.Get("of"), at)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &past{Instant: instant, page: q}
+	if at != strconv.FormatUint(instant.Index, 10) {
+		asked, err := url.ParseRequestURI(r.RequestURI) // with the ".json" that is cut off by now
+		if err != nil {
+			return nil, nil, api.Problemf(api.CodeInvalid, "%v", err)
+		}
+		asked.RawQuery = strings.TrimPrefix(p.To(instant.Index), "?")
+		p.elsewhere = asked.RequestURI()
+	}
+	for name, values := range q {
+		for _, value := range values {
+			if name != "of" && name != "at" {
+				p.Query = append(p.Query, param{name, value})
+			}
+		}
+	}
+	all, err := now.Journals(r.Context())
+	for _, j := range all {
+		if j.Of != p.Of {
+			p.Others = append(p.Others, j.Of)
+		}
+	}
+	return v, p, err
+}
+
+// To is the query that leads to the same page at another moment.
+func (p *past) To(index uint64) string { return p.query(p.Of, strconv.FormatUint(index, 10)) }
+
+// ToOther is the query that leads to the same page as another journal had it at that time.
+func (p *past) ToOther(of string) string { return p.query(of, stamp(p.At)) }
+
+// Now is the query that leads to the page as it is now.
+func (p *past) Now() string { return p.query(p.page.Get("of"), "") }
+
+func (p *past) query(of, at string) string {
+	q := url.Values{}
+	for name, values := range p.page {
+		q[name] = values
+	}
+	q.Set("of", of)
+	q.Set("at", at)
+	for _, name := range []string{"of", "at"} {
+		if q.Get(name) == "" {
+			q.Del(name)
+		}
+	}
+	return "?" + q.Encode()
+}
+
+// helpers tell times as they were told at the moment.
+func (p *past) helpers() template.FuncMap {
+	return template.FuncMap{
+		"ago": func(t time.Time) string {
+			switch d := p.At.Sub(t); {
+			case t.IsZero():
+				return "–"
+			case p.At.IsZero(): // an entry of raft itself, which tells no time
+				return at(t)
+			case d < time.Second:
+				return "then"
+			default:
+				return roughly(d) + " before"
+			}
+		},
+		"took": func(from, to time.Time) string {
+			if to.IsZero() {
+				to = p.At
+			}
+			if from.IsZero() || to.IsZero() {
+				return "–"
+			}
+			return duration(max(0, to.Sub(from)))
+		},
+	}
+}
 
 // links are those of a page that lead to another page of this site.
 var links = regexp.MustCompile(`(<a [^>]*href=")(/[^"]*)"`)

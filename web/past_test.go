@@ -5,6 +5,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
 
 	"groom/api"
 )
@@ -22,7 +25,7 @@ func TestPagesOfThePast(t *testing.T) {
 		}
 		for _, m := range regexp.MustCompile(`<a [^>]*href="(/[^"]*)"`).FindAllStringSubmatch(html, -1) {
 			switch href := m[1]; {
-			case strings.Contains(href, "at="), strings.Contains(href, "/logs"), strings.HasPrefix(href, "/why/"), strings.HasPrefix(href, "/api"):
+			case strings.Contains(href, "at="), strings.Contains(href, "/logs"), strings.HasPrefix(href, "/why/"), strings.HasPrefix(href, "/diff?"), strings.HasPrefix(href, "/api"):
 			case strings.Contains(href, "of=master"):
 			default:
 				t.Errorf("%s: %s leads out of the past", path, href)
@@ -42,6 +45,65 @@ func TestPagesOfThePast(t *testing.T) {
 	}
 	if _, html := ask(t, "GET", srv.URL+"/jobs", "", asPerson); strings.Contains(html, "data-past") {
 		t.Error("now is the past")
+	}
+}
+
+// A moment that is named by a time is the entry that it means, on the page and on its twin alike.
+func TestMomentByTime(t *testing.T) {
+	srv, _ := serve(t, newWorld())
+	for path, want := range map[string]string{
+		"/jobs?at=2026-11-24T09:15:00Z":                           "/jobs?at=40&of=groom",
+		"/jobs.json?of=master&at=2026-11-24T09:15:00Z":            "/jobs.json?at=40&of=master",
+		"/journal?at=2026-11-24T09:15:00Z&kind=a&kind=b&limit=10": "/journal?at=40&kind=a&kind=b&limit=10&of=groom",
+	} {
+		resp, _ := ask(t, "GET", srv.URL+path, "", asPerson)
+		if got := resp.Header.Get("Location"); resp.StatusCode != 302 || got != want {
+			t.Errorf("%s: %s to %s, want %s", path, resp.Status, got, want)
+		}
+	}
+}
+
+// Times are told from the moment, and what was going on then has not gone on since.
+func TestTimesOfThePast(t *testing.T) {
+	srv, _ := serve(t, newWorld())
+	_, html := ask(t, "GET", srv.URL+"/jobs/pagerank?at=40", "", asPerson)
+	for _, want := range []string{">5 s before</time>", "<dd>4s</dd>", ">3 s before</time>"} {
+		if !strings.Contains(html, want) {
+			t.Errorf("the job does not say %s", want)
+		}
+	}
+	if strings.Contains(html, " ago<") {
+		t.Error("a time is told from now")
+	}
+	if _, html := ask(t, "GET", srv.URL+"/jobs/pagerank", "", asPerson); !strings.Contains(html, " ago<") {
+		t.Error("now is told from then")
+	}
+}
+
+// What is not there at a moment is told on a page of that moment, from which the way leads on.
+func TestNotThereYet(t *testing.T) {
+	srv, _ := serve(t, newWorld())
+	resp, html := ask(t, "GET", srv.URL+"/jobs/pagerank?at=5", "", asPerson)
+	if resp.StatusCode != 404 || !strings.Contains(html, `href="?at=6&amp;of=groom"`) || !strings.Contains(html, "no job pagerank") {
+		t.Errorf("%s: %s", resp.Status, html)
+	}
+}
+
+// Another moment of a page keeps what else it was asked for: which journal, and what was chosen of it.
+func TestMomentsKeepTheirPage(t *testing.T) {
+	srv, _ := serve(t, newWorld())
+	_, html := ask(t, "GET", srv.URL+"/journal?of=master&at=40&kind=attempt.ended", "", asPerson)
+	for what, want := range map[string]string{
+		"the step":          `href="?at=41&amp;kind=attempt.ended&amp;of=master"`,
+		"the slider":        `<input type="hidden" name="kind" value="attempt.ended">`,
+		"the way back":      `href="?kind=attempt.ended&amp;of=master"`,
+		"the other journal": `href="?at=` + strings.ReplaceAll(stamp(began.Add(5*time.Second)), ":", "%3A") + `&amp;kind=attempt.ended&amp;of=groom"`,
+		"the choice":        `<input type="hidden" name="at" value="40">`,
+		"what came since":   `href="/diff?of=master&a=40&b=300"`,
+	} {
+		if !strings.Contains(html, want) {
+			t.Errorf("%s is not %s", what, want)
+		}
 	}
 }
 
@@ -77,7 +139,7 @@ func TestBrowserTravels(t *testing.T) {
 		t.Helper()
 		b.await(fmt.Sprintf(`document.getElementById("past").dataset.index === "%d" && location.search.includes("at=%d")`, n, n))
 	}
-	eval[int](b, "window.same = true; 1")
+	eval[int](b, `window.same = true; window.slider = document.querySelector("#past input[type=range]"); 1`)
 	b.click(`[data-step="on"]`)
 	at(41)
 	b.click(`[data-step="back"]`)
@@ -88,10 +150,18 @@ func TestBrowserTravels(t *testing.T) {
 	at(40)
 	eval[int](b, `{ const s = document.querySelector("#past input[type=range]"); s.value = 297; s.dispatchEvent(new Event("input", { bubbles: true })); } 1`)
 	at(297)
-	b.click("#play")
+	eval[int](b, `document.dispatchEvent(new KeyboardEvent("keydown", { key: "p" })); 1`)
+	b.await(`document.getElementById("play").textContent === "pause"`)
 	at(300) // the last one, where it stops
 	b.await(`document.getElementById("play").textContent === "play"`)
-	if !eval[bool](b, "window.same === true") {
+	eval[int](b, `{ const s = document.querySelector("#past input[type=range]"); s.value = 9; s.dispatchEvent(new Event("input", { bubbles: true })); } 1`)
+	at(9)
+	b.await(`document.querySelector("main").textContent.includes("no job pagerank")`) // not yet
+	b.click("#play")
+	at(10)
+	b.await(`document.querySelector("h1").textContent.includes("pagerank")`)
+	b.click("#play")
+	if !eval[bool](b, `window.same === true && window.slider === document.querySelector("#past input[type=range]")`) {
 		t.Error("the page was loaded anew")
 	}
 	b.click("[data-now]")
@@ -107,6 +177,29 @@ func TestBrowserTravels(t *testing.T) {
 }
 
 // Without JavaScript the slider is a form, and steps are links.
+func TestBrowserTravelsWithoutScripts(t *testing.T) {
+	srv, _ := serve(t, newWorld())
+	b := open(t, srv, 1280, chromedp.Flag("blink-settings", "scriptEnabled=false"))
+	b.visit("/journal?of=master")
+	arrive := func(page string, index int) {
+		t.Helper()
+		b.arrive(fmt.Sprintf(`document.body.dataset.page === "%s" && document.getElementById("past")?.dataset.index === "%d"`, page, index))
+	}
+	b.click(`main form[action="/"] button`)
+	arrive("overview", 300)
+	b.click(`[data-step="back"]`)
+	arrive("overview", 299)
+	b.visit("/jobs/pagerank?of=groom&at=40")
+	eval[int](b, `document.querySelector("#past input[type=range]").value = 7; 1`)
+	b.click("#past button[type=submit]")
+	arrive("problem", 7)
+	b.click("#past [data-now]")
+	b.arrive(`document.body.dataset.page === "job" && !document.getElementById("past")`)
+	if eval[bool](b, `!document.getElementById("theme").hidden`) {
+		t.Error("scripts ran")
+	}
+}
+
 func TestPastInANarrowWindow(t *testing.T) {
 	srv, _ := serve(t, newWorld())
 	b := open(t, srv, 390)

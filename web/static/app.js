@@ -44,8 +44,11 @@ function swap(main, next) {
   if (again && again.outerHTML.slice(0, 60) === label) again.focus({ preventScroll: true });
 }
 
+// editing says whether somebody has begun to fill in a form.
+const editing = (main) => [...main.querySelectorAll("input")].some((i) => i.value !== i.defaultValue);
+
 // refresh fetches the page again and puts its main part in place of this one, but not while
-// somebody marks text in it.
+// somebody marks text in it or fills in a form.
 let refreshing = false;
 let again = false;
 async function refresh() {
@@ -61,7 +64,7 @@ async function refresh() {
     const main = document.getElementById("main");
     const open = new Set([...main.querySelectorAll("details[open] > summary")].map((s) => s.textContent));
     for (const s of next.querySelectorAll("details > summary")) if (open.has(s.textContent)) s.parentElement.open = true;
-    if (!String(getSelection())) swap(main, next.getElementById("main"));
+    if (!String(getSelection()) && !editing(main)) swap(main, next.getElementById("main"));
     document.title = next.title;
   } catch {
     // offline: the stream says so, and comes back by itself
@@ -141,11 +144,30 @@ function followLogs(logs) {
 
 // A page of the past moves to another moment in its place: with the slider, by steps, or by itself while it plays.
 function travel() {
-  let past = document.getElementById("past");
+  const past = document.getElementById("past");
+  const slider = past.querySelector("input[type=range]");
+  const shown = past.querySelector("output");
+  const button = document.getElementById("play");
+  const parts = (p) => p.querySelectorAll("[data-part]");
+  const at = () => Number(past.dataset.index);
   let playing = 0;
+  let dragging = 0; // the timer of a slider that moves
   let going = false;
   let wanted = 0;
-  const at = () => Number(past.dataset.index);
+  // show takes over what the server says of a moment. The slider stays, since somebody may hold it.
+  const show = (page) => {
+    const next = page.getElementById("past");
+    const step = past.contains(document.activeElement) && document.activeElement.dataset.step;
+    swap(document.getElementById("main"), page.getElementById("main"));
+    const news = [...parts(next)];
+    parts(past).forEach((part, i) => part.replaceWith(news[i]));
+    Object.assign(past.dataset, next.dataset);
+    slider.min = past.dataset.first;
+    slider.max = past.dataset.last;
+    if (!dragging && !wanted) shown.textContent = slider.value = at();
+    if (step) past.querySelector(`[data-step="${step}"]`)?.focus();
+    document.title = page.title;
+  };
   const go = async (index) => {
     index = Math.min(Math.max(index, Number(past.dataset.first)), Number(past.dataset.last));
     if (going) {
@@ -158,19 +180,15 @@ function travel() {
       url.searchParams.set("of", past.dataset.of);
       url.searchParams.set("at", index);
       const resp = await fetch(url, { headers: { Accept: "text/html" } });
-      const next = new DOMParser().parseFromString(await resp.text(), "text/html");
-      if (!next.getElementById("past")) {
-        location.href = url; // what was looked at is not there at that moment: its page says so
+      const page = new DOMParser().parseFromString(await resp.text(), "text/html");
+      if (!page.getElementById("past")) {
+        location.href = url; // the history that is kept has moved on: the page there says so
         return;
       }
-      const focus = document.activeElement && past.contains(document.activeElement) && document.activeElement.dataset.step;
-      swap(document.getElementById("main"), next.getElementById("main"));
-      past.replaceWith(next.getElementById("past"));
-      past = document.getElementById("past");
-      ready();
-      if (focus) past.querySelector(`[data-step="${focus}"]`)?.focus();
+      show(page);
       history.replaceState(null, "", url);
-      document.title = next.title;
+    } catch {
+      stop(); // offline: what is shown stays
     } finally {
       going = false;
       if (wanted) {
@@ -183,42 +201,47 @@ function travel() {
   const stop = () => {
     clearInterval(playing);
     playing = 0;
-    ready();
+    button.textContent = "play";
   };
   const play = () => {
+    if (playing) {
+      stop();
+      return;
+    }
+    button.textContent = "pause";
     playing = setInterval(() => {
       if (at() >= Number(past.dataset.last)) stop();
       else if (!going) go(at() + 1);
     }, 600);
-    ready();
   };
-  // ready dresses what the server has sent.
-  const ready = () => {
-    const slider = past.querySelector("input[type=range]");
-    let timer = 0;
-    slider.addEventListener("input", () => {
-      past.querySelector("output").textContent = slider.value;
-      clearTimeout(timer);
-      timer = setTimeout(() => go(Number(slider.value)), 150);
-    });
-    for (const a of past.querySelectorAll("[data-step]")) {
-      a.addEventListener("click", (e) => {
-        e.preventDefault();
-        go(at() + (a.dataset.step === "on" ? 1 : -1));
-      });
-    }
-    const button = past.querySelector("#play");
-    button.hidden = false;
-    button.textContent = playing ? "pause" : "play";
-    button.addEventListener("click", () => (playing ? stop() : play()));
-  };
-  ready();
+  slider.addEventListener("input", () => {
+    shown.textContent = slider.value;
+    clearTimeout(dragging);
+    dragging = setTimeout(() => {
+      dragging = 0;
+      go(Number(slider.value));
+    }, 150);
+  });
+  past.addEventListener("click", (e) => {
+    const step = e.target.dataset.step;
+    if (!step || e.ctrlKey || e.metaKey || e.shiftKey) return;
+    e.preventDefault();
+    go(at() + (step === "on" ? 1 : -1));
+  });
+  button.hidden = past.querySelector(".keys").hidden = false;
+  button.addEventListener("click", play);
   document.addEventListener("keydown", (e) => {
     if (e.ctrlKey || e.altKey || e.metaKey || e.target.matches?.("input:not([type=range]), textarea, select")) return;
     if (e.key === "]") go(at() + 1);
     if (e.key === "[") go(at() - 1);
+    if (e.key === "p") play();
   });
 }
+
+// A slider shows where it stands, also on a page that does not travel.
+document.addEventListener("input", (e) => {
+  if (e.target.matches("main input[type=range]")) e.target.parentElement.querySelector("output").textContent = e.target.value;
+});
 
 if ("past" in document.body.dataset) travel();
 else switch (document.body.dataset.page) {
