@@ -166,6 +166,8 @@ type JournalInfo struct {
 	Reason      string `json:"reason,omitempty"`
 	Incarnation uint64 `json:"incarnation,omitempty"`
 	Living      bool   `json:"living,omitempty"` // a process holds it
+	// LogFirst is the oldest entry of the log: each start checks the chain from there on. Older ones are in the archive.
+	LogFirst uint64 `json:"log_first"`
 	// Sealed is the newest entry in the archive, and Segments, Anchors and ArchiveBytes are what it consists of.
 	Sealed       uint64 `json:"sealed"`
 	Segments     int    `json:"segments"`

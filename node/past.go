@@ -215,6 +215,11 @@ func (p *past) Recoveries(ctx context.Context) ([]api.RecoveryReport, error) {
 // Journals are as they are now: they hold the past, and the way back.
 func (p *past) Journals(ctx context.Context) ([]api.JournalInfo, error) { return p.now.Journals(ctx) }
 
+// Kinds counts them as they are now, too.
+func (p *past) Kinds(ctx context.Context, of string) ([]api.KindCount, error) {
+	return p.now.Kinds(ctx, of)
+}
+
 // Journal is a page of the journal up to the moment.
 func (p *past) Journal(ctx context.Context, q web.JournalQuery) ([]api.EntryView, error) {
 	if q.Of == "" {

@@ -30,6 +30,7 @@ type views struct {
 	cluster  cluster
 	insecure bool
 	past     pasts
+	kinds    kinds
 }
 
 var (

@@ -65,7 +65,7 @@ func Info(of, dir string, s journal.Stats, digest [32]byte, incarnation uint64) 
 		Of: of, Dir: dir, First: s.First, Last: s.Last, Entries: s.Total, Bytes: s.FileBytes,
 		ChainTip: hex.EncodeToString(s.ChainTip[:]), Digest: hex.EncodeToString(digest[:]), Snapshot: s.Snapshot,
 		Health: api.Health(s.Health), Reason: s.Reason, Incarnation: incarnation,
-		Sealed: s.Sealed, Segments: s.Segments, Anchors: s.Anchors, ArchiveBytes: s.ArchiveBytes,
+		LogFirst: s.LogFirst, Sealed: s.Sealed, Segments: s.Segments, Anchors: s.Anchors, ArchiveBytes: s.ArchiveBytes,
 	}
 }
 

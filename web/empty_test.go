@@ -34,6 +34,8 @@ func (empty) State(context.Context, string) (json.RawMessage, error) {
 	return json.RawMessage(`{}`), nil
 }
 
+func (empty) Kinds(context.Context, string) ([]api.KindCount, error) { return nil, nil }
+
 func (empty) Show(context.Context, string, uint64) (api.EntryView, error) {
 	return api.EntryView{}, api.Problemf(api.CodeNotFound, "no entry")
 }

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,6 +35,7 @@ type world struct {
 	feeds     map[string]*story.Feed
 	acts      []api.ActRequest
 	logs      map[string]*log
+	rows      int   // of a diff
 	broken    error // of every view
 }
 
@@ -45,7 +47,7 @@ type log struct {
 }
 
 func newWorld() *world {
-	w := &world{step: 41, last: 300, feeds: map[string]*story.Feed{"groom": story.NewFeed(), "master": story.NewFeed()}, logs: map[string]*log{}}
+	w := &world{step: 41, rows: 1, last: 300, feeds: map[string]*story.Feed{"groom": story.NewFeed(), "master": story.NewFeed()}, logs: map[string]*log{}}
 	for _, s := range streams {
 		w.logs[s] = &log{grew: make(chan struct{})}
 	}
@@ -226,6 +228,13 @@ func (w *world) Journal(_ context.Context, q JournalQuery) ([]api.EntryView, err
 	return page, w.broken
 }
 
+func (w *world) Kinds(context.Context, string) ([]api.KindCount, error) {
+	return []api.KindCount{
+		{Kind: "attempt.ended", Entries: 290, Bytes: 119_480, First: began, Last: began.Add(300 * time.Millisecond)},
+		{Kind: "groom.booted", Entries: 2, Bytes: 1400, First: began, Last: began},
+	}, w.broken
+}
+
 func (w *world) Show(_ context.Context, of string, index uint64) (api.EntryView, error) {
 	page, err := w.Journal(context.Background(), JournalQuery{Of: of, From: index, To: index, Limit: 1})
 	if err == nil && len(page) == 0 {
@@ -252,7 +261,7 @@ func (w *world) Diff(_ context.Context, of, a, b string) (api.Diff, error) {
 	if err != nil || err2 != nil {
 		return api.Diff{}, api.Problemf(api.CodeInvalid, "no moment")
 	}
-	return api.Diff{Of: of, A: x, B: y, Rows: someChanges()}, w.broken
+	return api.Diff{Of: of, A: x, B: y, Rows: slices.Repeat(someChanges(), w.rows)}, w.broken
 }
 
 func (w *world) Why(_ context.Context, _, object string) (api.Story, error) {

@@ -67,10 +67,18 @@ func removals(ctx context.Context, v Views, _ *http.Request) (any, error) {
 	return all, err
 }
 
-func journals(ctx context.Context, v Views, _ *http.Request) (any, error) {
+// journals tells of each; with kinds=1 it counts their entries, which takes a while the first time.
+func journals(ctx context.Context, v Views, r *http.Request) (any, error) {
 	all, err := v.Journals(ctx)
 	if all == nil {
 		all = []api.JournalInfo{}
+	}
+	if r.URL.Query().Get("kinds") == "1" {
+		for i := range all {
+			if all[i].Kinds, err = v.Kinds(ctx, all[i].Of); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return all, err
 }

@@ -151,11 +151,20 @@ func staying(page []byte, past api.Instant) []byte {
 	})
 }
 
+// rowsShown bounds what a page shows of a diff or a story; the twin, and the terminal, tell all of it.
+const rowsShown = 500
+
 // diffPage is what lies between two moments.
 type diffPage struct {
 	api.Diff
 	Last uint64
 }
+
+// Shown are the rows that a page shows.
+func (p diffPage) Shown() []api.RowChange { return p.Rows[:min(len(p.Rows), rowsShown)] }
+
+// More is how many it does not show.
+func (p diffPage) More() int { return len(p.Rows) - len(p.Shown()) }
 
 func (p diffPage) twin() any { return p.Diff }
 
@@ -179,8 +188,20 @@ func diff(ctx context.Context, v Views, r *http.Request) (any, error) {
 }
 
 func why(ctx context.Context, v Views, r *http.Request) (any, error) {
-	return v.Why(ctx, r.URL.Query().Get("of"), mux.Vars(r)["id"])
+	s, err := v.Why(ctx, r.URL.Query().Get("of"), mux.Vars(r)["id"])
+	return whyPage{s}, err
 }
+
+// whyPage is a story, of which a page shows the end: there it is settled.
+type whyPage struct{ api.Story }
+
+func (p whyPage) twin() any { return p.Story }
+
+// Shown are the steps that a page shows.
+func (p whyPage) Shown() []api.StoryStep { return p.Steps[max(0, len(p.Steps)-rowsShown):] }
+
+// More is how many it does not show.
+func (p whyPage) More() int { return len(p.Steps) - len(p.Shown()) }
 
 // moment reads a time of a query: RFC 3339, or as a browser's field gives it, which is taken for UTC.
 func moment(r *http.Request, name string) (time.Time, error) {

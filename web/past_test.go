@@ -107,6 +107,32 @@ func TestMomentsKeepTheirPage(t *testing.T) {
 	}
 }
 
+// A page shows a part of a long diff, and says so; its twin has all of it.
+func TestLongDiff(t *testing.T) {
+	w := newWorld()
+	w.rows = rowsShown + 7
+	srv, _ := serve(t, w)
+	_, html := ask(t, "GET", srv.URL+"/diff?of=groom&a=3&b=9", "", asPerson)
+	if n := strings.Count(html, `class="change"`); n != rowsShown || !strings.Contains(html, "7 more.") {
+		t.Errorf("%d rows are shown", n)
+	}
+	_, twin := ask(t, "GET", srv.URL+"/diff?of=groom&a=3&b=9", "", asProgram)
+	if n := strings.Count(twin, `"table"`); n != w.rows {
+		t.Errorf("the twin has %d rows", n)
+	}
+}
+
+// Entries are counted when somebody asks for it, since that takes a while.
+func TestKindsAreCountedWhenAsked(t *testing.T) {
+	srv, _ := serve(t, newWorld())
+	if _, twin := ask(t, "GET", srv.URL+"/journal/info", "", asProgram); strings.Contains(twin, "kinds") {
+		t.Error("they are counted unasked")
+	}
+	if _, html := ask(t, "GET", srv.URL+"/journal/info", "", asPerson); !strings.Contains(html, "/journal/info?kinds=1") {
+		t.Error("nobody is told how to count them")
+	}
+}
+
 // What a page of the past links to is told apart by what it is.
 func TestStaying(t *testing.T) {
 	past := api.Instant{Of: "groom", Index: 7}

@@ -22,6 +22,7 @@ type Views interface {
 	Recoveries(ctx context.Context) ([]api.RecoveryReport, error)         // newest first
 	Journals(ctx context.Context) ([]api.JournalInfo, error)              // of the groom, of the master, or both
 	Journal(ctx context.Context, q JournalQuery) ([]api.EntryView, error) // oldest first
+	Kinds(ctx context.Context, of string) ([]api.KindCount, error)        // of all entries, the largest first
 	State(ctx context.Context, of string) (json.RawMessage, error)
 	// Show is one entry of a journal with each row that it changed, before and after.
 	Show(ctx context.Context, of string, index uint64) (api.EntryView, error)
