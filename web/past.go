@@ -99,8 +99,10 @@ func (p *past) helpers() template.FuncMap {
 				return "–"
 			case p.At.IsZero(): // an entry of raft itself, which tells no time
 				return at(t)
-			case d < time.Second:
+			case d < time.Millisecond:
 				return "then"
+			case d < 2*time.Second: // what happens within a second is what is looked for
+				return fmt.Sprintf("%d ms before", d.Milliseconds())
 			default:
 				return roughly(d) + " before"
 			}

@@ -226,10 +226,14 @@ func TestBrowserTravelsWithoutScripts(t *testing.T) {
 	}
 }
 
+// The banner fits into a narrow window on every page.
 func TestPastInANarrowWindow(t *testing.T) {
 	srv, _ := serve(t, newWorld())
 	b := open(t, srv, 390)
-	for _, path := range []string{"/?of=groom&at=40", "/jobs/pagerank?of=groom&at=40", "/state?of=groom&at=40"} {
+	for _, path := range []string{
+		"/?of=groom&at=40", "/jobs/pagerank?of=groom&at=40", "/tasks/" + string(jobID.Task(2)) + "?of=groom&at=40", "/state?of=groom&at=40",
+		"/journal?of=groom&at=8", "/jobs/pagerank?of=groom&at=5",
+	} {
 		b.visit(path)
 		if wide := eval[int](b, `document.documentElement.scrollWidth`); wide > 390 {
 			t.Errorf("%s is %d wide", path, wide)

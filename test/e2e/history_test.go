@@ -178,7 +178,19 @@ func TestPagesOfThePast(t *testing.T) {
 	if len(jobs) != 1 || jobs[0].State != api.JobRunning {
 		t.Errorf("at the third silence: %+v", jobs)
 	}
-	for path, want := range map[string]int{"/jobs?at=100000": 404, "/jobs?at=x": 400, "/diff?a=1": 400, "/why/job_202601010000_0001": 404} {
+	var overview api.Overview
+	a.get(fmt.Sprintf("/?at=%d", second), &overview)
+	if g := overview.Groom; g == nil || g.Health != "" || g.Host.CPUs != 0 || g.Incarnation != 1 || len(g.Attempts) != 1 || overview.Master != nil {
+		t.Errorf("the overview then, of which no journal tells how well it was: %+v, %+v", g, overview.Master)
+	}
+	var infos []api.JournalInfo
+	for range 2 { // the second time nothing is read again
+		a.get("/journal/info?kinds=1", &infos)
+		if i := slices.IndexFunc(infos[0].Kinds, func(k api.KindCount) bool { return k.Kind == "attempt.silent" }); i < 0 || infos[0].Kinds[i].Entries != 3 {
+			t.Errorf("counted by kind: %+v", infos[0].Kinds)
+		}
+	}
+	for path, want := range map[string]int{"/jobs?at=100000": 404, "/jobs?at=0": 404, "/jobs?at=x": 400, "/diff?a=1": 400, "/why/job_202601010000_0001": 404} {
 		resp, err := http.Get("http://" + a.addr() + path)
 		if err != nil {
 			t.Fatal(err)
