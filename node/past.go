@@ -212,8 +212,16 @@ func (p *past) Recoveries(ctx context.Context) ([]api.RecoveryReport, error) {
 	return []api.RecoveryReport{}, nil
 }
 
-// Journals are as they are now: they hold the past, and the way back.
-func (p *past) Journals(ctx context.Context) ([]api.JournalInfo, error) { return p.now.Journals(ctx) }
+// Journals are as they are now, and the one of the moment ends there.
+func (p *past) Journals(ctx context.Context) ([]api.JournalInfo, error) {
+	all, err := p.now.Journals(ctx)
+	for i := range all {
+		if all[i].Of == p.of {
+			all[i].Last = p.index
+		}
+	}
+	return all, err
+}
 
 // Kinds counts them as they are now, too.
 func (p *past) Kinds(ctx context.Context, of string) ([]api.KindCount, error) {

@@ -190,6 +190,13 @@ func TestBrowserTravels(t *testing.T) {
 	if !eval[bool](b, `window.same === true && window.slider === document.querySelector("#past input[type=range]")`) {
 		t.Error("the page was loaded anew")
 	}
+	b.visit("/state?of=groom&at=40")
+	b.click("main summary")
+	b.click(`[data-step="on"]`)
+	at(41)
+	if !eval[bool](b, `document.querySelector("main details").open`) {
+		t.Error("the row that was open is closed")
+	}
 	b.click("[data-now]")
 	b.arrive(`!("past" in document.body.dataset) && document.readyState === "complete"`)
 	for _, path := range []string{"/?of=groom&at=40", "/why/" + string(jobID.Task(2).Attempt(1)), "/diff?of=groom&a=3&b=9", "/journal/77?of=master", "/journal"} {

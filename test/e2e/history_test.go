@@ -178,6 +178,16 @@ func TestPagesOfThePast(t *testing.T) {
 	if len(jobs) != 1 || jobs[0].State != api.JobRunning {
 		t.Errorf("at the third silence: %+v", jobs)
 	}
+	a.get(fmt.Sprintf("/journal?of=groom&limit=5&at=%d", second), &entries)
+	if n := len(entries); n != 5 || entries[n-1].Index != second {
+		t.Errorf("the journal then: %+v", entries)
+	}
+	if page := a.page(fmt.Sprintf("/journal?of=groom&limit=5&at=%d", second)); strings.Contains(page, ">newer</a>") || !strings.Contains(page, ">older</a>") {
+		t.Error("then there was something newer, or nothing older")
+	}
+	if page := a.page("/tasks/" + string(task)); !strings.Contains(page, "/why/"+string(task.Attempt(2))) || !strings.Contains(page, ">its history</a>") {
+		t.Error("the page of now leads neither to why nor to the past")
+	}
 	var overview api.Overview
 	a.get(fmt.Sprintf("/?at=%d", second), &overview)
 	if g := overview.Groom; g == nil || g.Health != "" || g.Host.CPUs != 0 || g.Incarnation != 1 || len(g.Attempts) != 1 || overview.Master != nil {
@@ -201,6 +211,26 @@ func TestPagesOfThePast(t *testing.T) {
 			t.Errorf("%s: %s: %s", path, resp.Status, body)
 		}
 	}
+}
+
+// page is a page as a browser gets it.
+func (a *agent) page(path string) string {
+	a.t.Helper()
+	req, err := http.NewRequestWithContext(a.t.Context(), http.MethodGet, "http://"+a.addr()+path, nil)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/html")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		a.t.Fatalf("%s: %s (%v)", path, resp.Status, err)
+	}
+	return string(b)
 }
 
 // A build whose limit of attempts is 2 decides otherwise exactly where the second failure was not the last.

@@ -30,9 +30,11 @@ document.addEventListener("submit", (e) => {
   if (words && !confirm(words)) e.preventDefault();
 });
 
-// swap puts a new main part in place of the old one, and leaves the reader where he was: what was scrolled and what had
-// the focus, if it is still there.
+// swap puts a new main part in place of the old one, and leaves the reader where he was: what was open, what was scrolled
+// and what had the focus, if it is still there.
 function swap(main, next) {
+  const open = new Set([...main.querySelectorAll("details[open] > summary")].map((s) => s.textContent));
+  for (const s of next.querySelectorAll("details > summary")) if (open.has(s.textContent)) s.parentElement.open = true;
   const scrolled = (m) => m.querySelectorAll(".wide, .story, pre");
   const stops = (m) => [...m.querySelectorAll("a, button, summary, input, [tabindex]")];
   const was = [...scrolled(main)].map((e) => [e.scrollLeft, e.scrollTop]);
@@ -62,8 +64,6 @@ async function refresh() {
     if (!resp.ok) return; // what is shown is better than an error
     const next = new DOMParser().parseFromString(await resp.text(), "text/html");
     const main = document.getElementById("main");
-    const open = new Set([...main.querySelectorAll("details[open] > summary")].map((s) => s.textContent));
-    for (const s of next.querySelectorAll("details > summary")) if (open.has(s.textContent)) s.parentElement.open = true;
     if (!String(getSelection()) && !editing(main)) swap(main, next.getElementById("main"));
     document.title = next.title;
   } catch {
