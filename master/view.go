@@ -241,8 +241,8 @@ func (m *Master) Nodes(context.Context) ([]api.NodeView, error) {
 			}
 			if k.client == nil {
 				v.Status = api.GroomStatus{ID: id, Name: g.Name, Incarnation: g.Incarnation, MaxTasks: g.MaxTasks}
-				v.LastSeen = g.Since.Wall
-				if m.upTo == 0 {
+				if m.upTo == 0 { // of a past nobody knows
+					v.LastSeen = g.Since.Wall
 					v.Status.Reasons = []string{"it has not been heard of since this master started"}
 				}
 			}

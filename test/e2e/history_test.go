@@ -188,6 +188,11 @@ func TestPagesOfThePast(t *testing.T) {
 	if page := a.page("/tasks/" + string(task)); !strings.Contains(page, "/why/"+string(task.Attempt(2))) || !strings.Contains(page, ">its history</a>") {
 		t.Error("the page of now leads neither to why nor to the past")
 	}
+	var nodes []api.NodeView
+	a.get("/nodes?of=master&at=8", &nodes)
+	if len(nodes) != 1 || nodes[0].State != "ready" || !nodes[0].LastSeen.IsZero() {
+		t.Errorf("the grooms then, of which no journal tells when they were heard: %+v", nodes)
+	}
 	var overview api.Overview
 	a.get(fmt.Sprintf("/?at=%d", second), &overview)
 	if g := overview.Groom; g == nil || g.Health != "" || g.Host.CPUs != 0 || g.Incarnation != 1 || len(g.Attempts) != 1 || overview.Master != nil {
