@@ -18,7 +18,7 @@ type distant struct{ c *wire.Client }
 
 func (d *distant) info(ctx context.Context) ([]api.JournalInfo, error) {
 	var all []api.JournalInfo
-	return all, d.c.Get(ctx, "/journal/info", &all)
+	return all, d.c.Get(ctx, "/journal/info?kinds=1", &all)
 }
 
 // pageMost is what a process tells of its journal at once.
@@ -50,8 +50,8 @@ func (d *distant) entries(ctx context.Context, of string, f replay.Filter, limit
 
 // last is the newest entry that f can choose.
 func (d *distant) last(ctx context.Context, of string, f replay.Filter) (uint64, error) {
-	all, err := d.info(ctx)
-	if err != nil {
+	var all []api.JournalInfo
+	if err := d.c.Get(ctx, "/journal/info", &all); err != nil {
 		return 0, err
 	}
 	for _, j := range all {
