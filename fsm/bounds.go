@@ -155,7 +155,7 @@ func clip(s string, limit int) string {
 	return s
 }
 
-// Halve splits an observation about several tasks, whose entry would be too large, into two that are recorded one
+// Halve splits an observation about several tasks or jobs, whose entry would be too large, into two that are recorded one
 // after the other; each may have to be split again. A crash between them is that of any caller who has heard no
 // answer: it observes the whole again, and what was recorded is not decided a second time.
 func Halve(s *State, o Observation) (first, rest Observation, ok bool) {
@@ -173,6 +173,16 @@ func Halve(s *State, o Observation) (first, rest Observation, ok bool) {
 	case Acked:
 		a, b := o, o
 		a.Reports, b.Reports, ok = halves(o.Reports)
+		return a, b, ok
+	case Contact:
+		a, b := o, o
+		a.Jobs, b.Jobs, ok = halves(o.covered(s))
+		return a, b, ok
+	case Abandoned:
+		j, _ := s.Jobs.Get(string(o.Job))
+		a, b := o, o
+		a.Tasks, b.Tasks, ok = halves(o.covered(j))
+		a.Part = true
 		return a, b, ok
 	}
 	return nil, nil, false

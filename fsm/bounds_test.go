@@ -3,9 +3,11 @@ package fsm
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -102,6 +104,66 @@ func TestTenThousandTasks(t *testing.T) {
 	w.must(t, launching(api.DirectiveLaunch, testRow(api.Plain, n, 3), 0, 1, span(n)...))
 	if got := states(w.state); got[api.TaskPending] != n {
 		t.Errorf("states %v", got)
+	}
+}
+
+// A groom without a master stops a job of any number of tasks, and any number of jobs; a crash between two entries of it
+// leaves the deadline, at which the rest follows.
+func TestManyAreAbandoned(t *testing.T) {
+	asking := func(o Directed) Directed {
+		o.Job.StopAfter = api.Duration(time.Minute)
+		return o
+	}
+	w := newWorld(t)
+	w.must(t, Booted{Name: "north", BootID: "boot-1", PIDNS: 4026531836, Build: "test", MaxTasks: 1000},
+		asking(launching(api.DirectiveLaunch, testRow(api.Plain, 300, 3), 0, 1, span(300)...)))
+	tasks, _, _ := w.state.Due(w.now)
+	w.must(t, Due{Tasks: tasks, Place: testPlace}, Contact{Reached: false})
+	w.wait(time.Minute)
+	o := Abandoned{Job: testJob}
+	first, _, ok := Halve(w.state, o)
+	if !ok {
+		t.Fatal("cannot be halved")
+	}
+	w.must(t, first)
+	if _, abandoned, _ := w.state.Due(w.now); len(abandoned) != 1 {
+		t.Error("the first half takes the deadline away")
+	}
+	half := w.task(0)
+	w.must(t, o) // the whole, as after a crash
+	if got := states(w.state); got[api.TaskStopping] != 300 {
+		t.Errorf("states %v", got)
+	}
+	if !cmp.Equal(half, w.task(0)) {
+		t.Errorf("decided on twice: %v, was %v", w.task(0), half)
+	}
+	if _, abandoned, _ := w.state.Due(w.now); len(abandoned) != 0 {
+		t.Error("it is due for ever")
+	}
+
+	w = newWorld(t)
+	const jobs = 500
+	for i := range jobs {
+		one := asking(plain(3, 0))
+		one.Job.ID = api.JobID(fmt.Sprintf("job_202611240915_%04d", i+1))
+		one.Directive.Job, one.Directive.ID = one.Job.ID, fmt.Sprintf("many-%d", i)
+		w.must(t, one)
+	}
+	due := func() (n int) {
+		for _, j := range w.state.Jobs.All() {
+			if j.StopDue != nil {
+				n++
+			}
+		}
+		return n
+	}
+	w.must(t, Contact{Reached: false})
+	if got := due(); got != jobs {
+		t.Errorf("%d of %d jobs have a deadline", got, jobs)
+	}
+	w.must(t, Contact{Reached: true})
+	if got := due(); got != 0 {
+		t.Errorf("%d jobs have a deadline although a master answers", got)
 	}
 }
 

@@ -11,8 +11,11 @@ import (
 // contact gives each job that asked for it a deadline when the masters fall silent, and takes it back when one answers.
 // A deadline that is set stays as it is: neither another silence nor a crash of the groom moves it.
 func (d *decider) contact(o Contact) {
-	for id, j := range d.Jobs.All() {
+	for _, id := range o.covered(d.State) {
+		j, ok := d.Jobs.Get(string(id))
 		switch {
+		case !ok:
+			continue
 		case o.Reached && j.StopDue != nil:
 			j.StopDue = nil
 			d.say("a master answers: %s may run on", id)
@@ -23,8 +26,22 @@ func (d *decider) contact(o Contact) {
 		default:
 			continue
 		}
-		table.Put(d.draft, d.Jobs, id, j)
+		table.Put(d.draft, d.Jobs, string(id), j)
 	}
+}
+
+// covered are the jobs that it is about: those named, or all that ask to be stopped without a master.
+func (o Contact) covered(s *State) []api.JobID {
+	if len(o.Jobs) > 0 {
+		return o.Jobs
+	}
+	var asking []api.JobID
+	for _, j := range s.Jobs.All() {
+		if j.StopAfter > 0 || j.StopDue != nil {
+			asking = append(asking, j.ID)
+		}
+	}
+	return asking
 }
 
 // open says that the job has tasks here that run, or would.
@@ -49,8 +66,19 @@ func (d *decider) abandoned(o Abandoned) error {
 		return nil
 	}
 	d.say("no master answered for %s", j.StopAfter)
-	d.stopTasks(j, j.Local, fmt.Sprintf("no master answered for %s", j.StopAfter))
+	d.stopTasks(j, o.covered(j), fmt.Sprintf("no master answered for %s", j.StopAfter))
+	if o.Part {
+		return nil // the deadline stands until the last of them has its order, so a crash here loses none
+	}
 	j.StopDue = nil
 	table.Put(d.draft, d.Jobs, string(j.ID), j)
 	return nil
+}
+
+// covered are the tasks that it is about, by index: those named, or all of the job on this groom.
+func (o Abandoned) covered(j Job) []int {
+	if len(o.Tasks) > 0 {
+		return o.Tasks
+	}
+	return j.Local
 }

@@ -138,11 +138,17 @@ type Acked struct {
 // Contact: the masters stopped answering, or one answers again.
 type Contact struct {
 	Reached bool `json:"reached"`
+	// Jobs are those that it is recorded for, when all of them are too many for one entry. It is set by Halve alone.
+	Jobs []api.JobID `json:"jobs,omitempty"`
 }
 
 // Abandoned: no master answered for as long as the job allows.
 type Abandoned struct {
 	Job api.JobID `json:"job"`
+	// Tasks are those that it is recorded for, when all of the job are too many for one entry, and Part says that others
+	// are yet to come. Both are set by Halve alone.
+	Tasks []int `json:"tasks,omitempty"`
+	Part  bool  `json:"part,omitempty"`
 }
 
 // Kind returns the number under which the journal records the observation.
