@@ -119,6 +119,9 @@ func (o *logOptions) copy(ctx context.Context, c *wire.Client, task api.TaskID, 
 		}
 		offset = at
 		if time.Since(away) > agentPatience {
+			if err == nil {
+				err = io.ErrUnexpectedEOF // its answer ended before the log did
+			}
 			return fail(exitNoAgent, fmt.Errorf("the agent went away: %w", err), "it may come back: run the same command again")
 		}
 		select {

@@ -272,9 +272,33 @@ func (g *Groom) Logs(ctx context.Context, id api.AttemptID, stream string, offse
 		return nil, api.Problemf(api.CodeInvalid, "stream %q: want %s or %s", stream, logs.Stdout, logs.Stderr)
 	}
 	if follow {
-		return logs.Follow(ctx, attemptDir(a), stream, offset, logChunk), nil
+		return g.followLogs(ctx, a, stream, offset), nil
 	}
 	return readLogs(attemptDir(a), stream, offset), nil
+}
+
+// followLogs waits for more until the attempt has ended. One that has ended and whose directory is gone has no more to
+// say, while that of one which is being started is only not there yet.
+func (g *Groom) followLogs(ctx context.Context, a fsm.Attempt, stream string, offset int64) iter.Seq2[api.LogChunk, error] {
+	return func(yield func(api.LogChunk, error) bool) {
+		for c, err := range logs.Follow(ctx, attemptDir(a), stream, offset, logChunk) {
+			if errors.Is(err, fs.ErrNotExist) && g.over(a.ID) {
+				c, err = api.LogChunk{Stream: stream, Offset: offset, End: true}, nil
+			}
+			if !yield(c, err) {
+				return
+			}
+			offset = c.Offset + int64(len(c.Data))
+		}
+	}
+}
+
+// over says that the attempt has ended, or that the tables have forgotten it.
+func (g *Groom) over(id api.AttemptID) bool {
+	var a fsm.Attempt
+	var ok bool
+	g.machine.View(func() { a, ok = g.state.Attempts.Get(string(id)) })
+	return !ok || a.State == fsm.AttemptEnded
 }
 
 // logChunk bounds the bytes of one piece of a log.

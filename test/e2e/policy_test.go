@@ -6,8 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"groom/api"
 )
@@ -112,6 +114,13 @@ func TestRemovals(t *testing.T) {
 	}
 	if out := a.groom("node", "removals"); !strings.Contains(out, "its retention of 300ms is over") {
 		t.Errorf("in the terminal: %s", out)
+	}
+	began, gone := time.Now(), a.task(id.Task(0)).Attempts[0].N
+	if out := a.groom("task", "logs", "-f", string(id.Task(0)), "--attempt", strconv.Itoa(gone)); out != "" {
+		t.Errorf("the log of an attempt that is gone says %q", out)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("who follows a log that is gone waits for %s", took)
 	}
 	a.kill9()
 	a.launch()
