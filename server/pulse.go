@@ -16,7 +16,7 @@ import (
 type pulses struct {
 	mu   sync.Mutex
 	by   map[api.AttemptID]*pulse
-	wake chan struct{} // the first attempt that must ping has come
+	wake chan struct{} // an attempt has come, whose period may be the shortest
 }
 
 type pulse struct {
@@ -138,6 +138,7 @@ func (g *Groom) watchPings(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-g.pulses.wake: // one with a shorter period must not wait for this one
 		case <-time.After(period):
 		}
 		now := clock.Boot() // runs on while the host sleeps, and never steps

@@ -93,6 +93,18 @@ func TestProbes(t *testing.T) {
 	a.awaitTasks(answers, api.TaskFailed)
 }
 
+// A task with a short period of pings is watched at once, also where another one has a long period.
+func TestShortPeriodBesideALongOne(t *testing.T) {
+	a := start(t, t.TempDir(), agentArgs()...)
+	job := func(name, ping string) api.JobID {
+		return a.submit(write(t, name+".yaml", "name: "+name+"\ntype: plain\ntasks: 1\ncommand: [sleep, \"600\"]\nrestart: {limit: 1}\nping: "+ping+"\n"))
+	}
+	long := job("long", "{required: true, period: 1h}")
+	a.awaitTasks(long, api.TaskRunning)
+	a.awaitTasks(job("short", "{required: true, period: 100ms, first: 3}"), api.TaskFailed)
+	a.groom("job", "kill", string(long))
+}
+
 // Directories of ended attempts go when their retention is over, also while their job lives, and people can see why.
 func TestRemovals(t *testing.T) {
 	a := start(t, t.TempDir(), agentArgs()...)
