@@ -159,9 +159,11 @@ func flat(row json.RawMessage) map[string]string {
 	return all
 }
 
-// applied follows the rows of a history entry by entry, so that each change is seen with what was before it.
+// applied follows rows of a history entry by entry, so that each change is seen with what was before it. Those of others
+// are left out: of them only some of the entries are met, and what is not known of them refuses nothing.
 type applied struct {
 	rows map[Row]held
+	ours func(Row) bool
 }
 
 type held struct {
@@ -176,7 +178,7 @@ func (a *applied) next(e journal.Entry) (d *table.Entry, changes []api.RowChange
 		return nil, nil, ""
 	}
 	for _, c := range d.Changes {
-		have, met := a.rows[Row{c.Table, c.Key}]
+		have, met := a.rows[Row{c.Table, c.Key}] // of ours alone
 		if met && have.rev != c.Rev && c.Rev != 0 {
 			return d, nil, fmt.Sprintf("%s/%s was at revision %d, and this was decided for revision %d", c.Table, c.Key, have.rev, c.Rev)
 		}
@@ -184,6 +186,9 @@ func (a *applied) next(e journal.Entry) (d *table.Entry, changes []api.RowChange
 	for _, c := range d.Changes {
 		r := Row{c.Table, c.Key}
 		changes = append(changes, change(r, a.rows[r].raw, c.Row))
+		if !a.ours(r) {
+			continue
+		}
 		a.rows[r] = held{bytes.Clone(c.Row), c.Rev + 1}
 		if c.Row == nil {
 			delete(a.rows, r)

@@ -52,7 +52,8 @@ func stories(pasts []*Past, object string) (api.Story, []*teller, error) {
 	s := api.Story{Object: object, Steps: []api.StoryStep{}}
 	var tellers []*teller
 	for _, p := range pasts {
-		t := &teller{p: p, object: object, rows: applied{map[Row]held{}}, last: map[Row]json.RawMessage{}, beliefs: map[uint64][]api.RowView{}}
+		ours := func(r Row) bool { return belongs(r.Table, r.Key, jobOf(object)) }
+		t := &teller{p: p, object: object, rows: applied{map[Row]held{}, ours}, last: map[Row]json.RawMessage{}, beliefs: map[uint64][]api.RowView{}}
 		for e, err := range p.chosen(Filter{}) {
 			if err != nil {
 				return s, nil, err
