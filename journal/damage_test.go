@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -288,4 +289,25 @@ func TestReadOnlyJournal(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// An altered entry is not shown as if it were whole, also when nothing else is read.
+func TestAlteredEntryAloneIsRefused(t *testing.T) {
+	f := newFixture(t)
+	f.closed(40)
+	f.edit(func(logs *bbolt.Bucket) error {
+		return logs.Put(key(20), bytes.Replace(logs.Get(key(20)), []byte(`"v":`), []byte(`"w":`), 1))
+	})
+	h, err := OpenHistory(f.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	for index, want := range map[uint64]error{1: nil, 19: nil, 20: ErrCorrupt, 21: nil, 40: nil} {
+		for _, err := range h.Entries(index, index) {
+			if !errors.Is(err, want) {
+				t.Errorf("entry %d: %v", index, err)
+			}
+		}
+	}
 }

@@ -233,16 +233,20 @@ func (h *History) walk(from, to uint64, f func(*raft.Log) error) error {
 }
 
 // checked walks along the chain and fails at the first entry that does not follow. Where in is not nil it is the chain
-// before the first entry.
+// before the first entry; else that is looked up, so that a single entry is checked as well.
 func (h *History) checked(from, to uint64, in *chain, f func(*raft.Log) error) error {
 	c := chain{last: max(from, 1) - 1}
 	known := from <= 1
 	if in != nil {
 		c, known = *in, true
+	} else if !known && from <= h.stats.Last {
+		if tip, err := h.hashAt(from - 1); err == nil {
+			c.tip, known = tip, true
+		}
 	}
 	return h.walk(from, to, func(l *raft.Log) error {
 		if !known {
-			// The entry before it need not be read: the hash is that of the entry, or its own successor does not follow.
+			// What came before it is not kept, or damaged: its own successor follows, or does not.
 			if l.Index != c.last+1 {
 				return h.broken(l, fmt.Errorf("entry %d stands in place of entry %d", l.Index, c.last+1))
 			}
