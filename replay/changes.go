@@ -31,11 +31,16 @@ func rows(m *table.Machine) (map[Row]json.RawMessage, error) {
 	return all, nil
 }
 
-// Diff is what lies between the moments after entries a and b, row by row, in the order of their names. It may go back
-// in time as well.
+// Diff is what lies between the moments after entries a and b, row by row, in the order of their names; 0 is before the
+// first entry of all. It may go back in time as well.
 func (p *Past) Diff(a, b uint64) ([]api.RowChange, error) {
 	var at [2]map[Row]json.RawMessage
 	for i, index := range []uint64{a, b} {
+		if s := p.h.Stats(); index == 0 && s.First <= 1 {
+			continue // no rows yet
+		} else if index == 0 {
+			return nil, fmt.Errorf("entry 0: %w: the journal of the %s goes from entry %d to entry %d", ErrRange, p.Of, s.First, s.Last)
+		}
 		m, err := p.At(index)
 		if err != nil {
 			return nil, err

@@ -274,6 +274,21 @@ func TestStateAndDiff(t *testing.T) {
 	}
 }
 
+// To a diff entry 0 is the beginning, and not the newest entry, as it is where a moment may be left out.
+func TestDiffFromTheBeginning(t *testing.T) {
+	l := newLife(t)
+	at := l.story()
+	all, err := l.past().Diff(0, at["launch"])
+	if err != nil || len(all) == 0 {
+		t.Fatalf("%d rows, %v", len(all), err)
+	}
+	for _, c := range all {
+		if c.Before != nil || c.After == nil {
+			t.Errorf("%s/%s was there before the first entry, or is gone", c.Table, c.Key)
+		}
+	}
+}
+
 func TestMoments(t *testing.T) {
 	l := newLife(t)
 	at := l.story()
