@@ -28,9 +28,10 @@ func (d *distant) entries(ctx context.Context, of string, f replay.Filter, limit
 	return func(yield func(api.EntryView, error) bool) {
 		last, err := d.last(ctx, of, f)
 		for from := max(f.From, 1); err == nil && from <= last; from += pageMost {
-			f.From, f.To = from, min(last, from+pageMost-1)
 			if limit > 0 {
-				f.From, f.To, from = 0, last, last // one page, the newest
+				f.To, from = last, last // one page, the newest
+			} else {
+				f.From, f.To = from, min(last, from+pageMost-1)
 			}
 			var page []api.EntryView
 			if page, err = d.page(ctx, of, f, limit); err != nil {

@@ -49,6 +49,7 @@ var questions = [][]string{
 	{"ls", "--limit", "0", "--kind", "attempt.silent,attempt.ended", "--of", "groom"},
 	{"ls", "--limit", "3", "--json", "--of", "groom"},
 	{"ls", "--from", "5", "--to", "9", "--limit", "0", "--of", "master"},
+	{"ls", "--from", "9", "--of", "groom"},
 	{"tail", "-n", "4"},
 	{"show", "12"},
 	{"show", "9", "--json", "--of", "master"},
