@@ -190,6 +190,9 @@ func (v *views) Journals(context.Context) ([]api.JournalInfo, error) {
 	if v.node.Master != nil {
 		all = append(all, v.node.Master.JournalInfo())
 	}
+	for i := range all {
+		all[i].Living = true // this process holds them
+	}
 	return all, nil
 }
 

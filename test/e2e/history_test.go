@@ -105,6 +105,15 @@ func TestHistoryAnswersAlike(t *testing.T) {
 	}
 }
 
+// A process that answers from afar says that it holds its journal, and all else that the files say.
+func TestInfoFromAfar(t *testing.T) {
+	a, _ := failedThrice(t)
+	files := offline(t, a.data, "journal", "info")
+	if diff := cmp.Diff(files, a.groom("journal", "info")); diff != "" || !strings.Contains(files, "(a process holds it)") {
+		t.Error(diff, files)
+	}
+}
+
 // atFiles runs a verb on a data directory, and returns what it says with its exit status.
 func atFiles(data string, args ...string) (string, int) {
 	cmd := exec.Command(filepath.Join(bin, "groom"), append(args, "--data", data)...)
