@@ -54,6 +54,12 @@ func newJournalRebuild(build string) *cobra.Command {
 			if h, err := journal.OpenHistory(dir); err == nil {
 				damaged := h.Stats().Reason != ""
 				living := h.Living()
+				for _, err := range h.Entries(0, 0) { // whether each follows on the one before
+					damaged = damaged || err != nil
+					if damaged || living {
+						break
+					}
+				}
 				if err := h.Close(); err != nil {
 					return err
 				}

@@ -17,6 +17,9 @@ func (p *Past) Info(dir string) (api.JournalInfo, error) {
 	s := p.h.Stats()
 	i := story.Info(p.Of, dir, s, [32]byte{}, 0)
 	i.Living = p.h.Living()
+	if i.Reason != "" {
+		i.Health = api.HealthSafeMode // no process starts on it as it is
+	}
 	m := p.Machine()
 	if err := p.h.Replay(m, 0); err != nil {
 		i.Health, i.Reason = api.HealthSafeMode, err.Error()

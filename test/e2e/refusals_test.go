@@ -153,6 +153,12 @@ func TestJournalAlteredOrCut(t *testing.T) {
 			if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
 				t.Error("the journal was written to")
 			}
+			if out, _ := atFiles(a.data, "journal", "info"); strings.Contains(out[:strings.Index(out, "journal of the master")], "health    ok") {
+				t.Errorf("it is told as sound:\n%s", out)
+			}
+			if out, _ := atFiles(a.data, "journal", "rebuild"); strings.Contains(out, "can be read") {
+				t.Errorf("it is told as sound:\n%s", out)
+			}
 			if n := len(attemptsOf(a.data)); n != 3 {
 				t.Errorf("%d tasks live, want all 3", n)
 			}
