@@ -39,6 +39,31 @@ func KindName(kind uint16) string {
 	return ""
 }
 
+// Words tell an entry of the journal's own, or are "".
+func Words(r Record) string {
+	if r.Version != 1 {
+		return ""
+	}
+	switch r.Kind {
+	case kindCheckpoint:
+		var c checkpoint
+		if json.Unmarshal(r.Body, &c) == nil {
+			return fmt.Sprintf("digest of the tables after entry %d, %d records", c.At, c.Records)
+		}
+	case kindSkip:
+		var o override
+		if json.Unmarshal(r.Body, &o) == nil {
+			return fmt.Sprintf("entry %d is never applied, as %s decided: %s", o.Index, o.Who, o.Why)
+		}
+	case kindRebuilt:
+		var b Rebuilt
+		if json.Unmarshal(r.Body, &b) == nil {
+			return b.String()
+		}
+	}
+	return ""
+}
+
 // Record is what is proposed: an entry before it has an index.
 type Record struct {
 	Kind    uint16 // below 16 is the journal's own

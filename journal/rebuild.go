@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
@@ -272,7 +273,7 @@ func (r *rebuilder) write() error {
 	if err != nil {
 		return err
 	}
-	note := &raft.Log{Index: r.r.Last + 1, Term: max(r.term, 1), Type: raft.LogCommand, Data: data}
+	note := &raft.Log{Index: r.r.Last + 1, Term: max(r.term, 1), Type: raft.LogCommand, Data: data, AppendedAt: time.Now()}
 	hash := link(r.hash, note)
 	note.Extensions = hash[:]
 	if err := os.RemoveAll(to); err != nil {

@@ -30,7 +30,9 @@ func Entry(of string, e journal.Entry, kind func(uint16) string) api.EntryView {
 	if json.Valid(e.Body) {
 		v.Body = e.Body
 	}
-	if d, err := table.DecodeEntry(e.Body); err == nil {
+	if journal.KindName(e.Kind) != "" { // the journal's own
+		v.At, v.Words = e.At, journal.Words(e.Record)
+	} else if d, err := table.DecodeEntry(e.Body); err == nil {
 		v.At, v.Words = d.Now.Wall, d.Because
 	}
 	return v

@@ -295,3 +295,20 @@ func TestTellerRemembers(t *testing.T) {
 		t.Errorf("%d stories kept", len(teller.stories))
 	}
 }
+
+// The journal's own entries are told as well: above all what a person has overridden, who it was, and what was lost.
+func TestWordsOfTheJournalsOwnEntries(t *testing.T) {
+	for _, c := range []struct {
+		kind        uint16
+		body, words string
+	}{
+		{1, `{"at":4096,"digest":"00","records":4000}`, "digest of the tables after entry 4096, 4000 records"},
+		{2, `{"index":7,"hash":"00","who":"ann","why":"no build knows it","said":"kind 99"}`, "entry 7 is never applied, as ann decided: no build knows it"},
+		{3, `{"last":17,"lost":[18,48],"from_log":17,"aside":"raft.db.damaged-1"}`, "the journal was rebuilt up to entry 17; entries 18 to 48 are lost: the tables are those of entry 17; the old file is kept as raft.db.damaged-1"},
+	} {
+		v := Entry("groom", journal.Entry{Index: 9, Record: journal.Record{Kind: c.kind, Version: 1, Body: []byte(c.body)}, At: at}, journal.KindName)
+		if v.Words != c.words || !v.At.Equal(at) {
+			t.Errorf("kind %d: %q at %v", c.kind, v.Words, v.At)
+		}
+	}
+}
