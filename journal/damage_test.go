@@ -311,3 +311,21 @@ func TestAlteredEntryAloneIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// Entries behind one that was altered are still there, and not told as gone.
+func TestVerifyTellsAnAlteredEntryOnce(t *testing.T) {
+	f := newFixture(t)
+	f.closed(40)
+	f.edit(func(logs *bbolt.Bucket) error {
+		return logs.Put(key(20), bytes.Replace(logs.Get(key(20)), []byte(`"v":`), []byte(`"w":`), 1))
+	})
+	h, err := OpenHistory(f.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	r, err := h.Verify(VerifyOptions{Machine: func() Machine { return newTables() }})
+	if err != nil || len(r.Findings) != 1 || r.Findings[0].Index != 20 {
+		t.Errorf("%v, found %v", err, r.Findings)
+	}
+}

@@ -316,9 +316,10 @@ func (v *verifier) end() {
 	if err != nil {
 		v.find(0, tailName, err)
 	}
-	if last > v.last && !v.h.living { // a living journal may have written it since
-		v.find(last, dbName, fmt.Errorf("it ends at entry %d, and once held this one", v.last))
-	} else if last > 0 && last <= v.last {
+	end := max(v.last, v.h.newest.last) // behind an entry that does not follow there may be others, and they are not gone
+	if last > end && !v.h.living {      // a living journal may have written it since
+		v.find(last, dbName, fmt.Errorf("it ends at entry %d, and once held this one", end))
+	} else if last > 0 && last <= end {
 		v.same(last, tip, tailName)
 	}
 	if v.h.living || v.h.newest.name != dbName {
@@ -351,8 +352,8 @@ func (v *verifier) end() {
 		}
 	}
 	switch {
-	case c.last > v.last:
-		v.find(v.last+1, dbName, fmt.Errorf("it ends at entry %d, and the mirror holds entry %d: its newest entries are gone", v.last, c.last))
+	case c.last > end:
+		v.find(end+1, dbName, fmt.Errorf("it ends at entry %d, and the mirror holds entry %d: its newest entries are gone", end, c.last))
 	case c.last > 0:
 		v.same(c.last, c.tip, archiveName+"/"+mirrorPrefix)
 	}
