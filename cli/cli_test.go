@@ -2,6 +2,11 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,5 +66,31 @@ func TestLineWriter(t *testing.T) {
 	a.Write(bytes.Repeat([]byte("x"), 3*maxLine))
 	if len(a.rest) >= maxLine {
 		t.Errorf("holds %d bytes", len(a.rest))
+	}
+}
+
+// A listing from afar has the process read what is listed, and not the whole history to count it.
+func TestListingFromAfarCountsNothing(t *testing.T) {
+	var asked []string
+	far := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.String())
+		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Path == "/journal/info" {
+			fmt.Fprint(w, `[{"of":"groom","first":1,"last":9}]`)
+			return
+		}
+		fmt.Fprint(w, `[]`)
+	}))
+	defer far.Close()
+	for _, verb := range []string{"ls", "tail"} {
+		root := newRoot("test")
+		root.SetArgs([]string{"journal", verb, "--addr", strings.TrimPrefix(far.URL, "http://")})
+		root.SetOut(io.Discard)
+		if err := root.Execute(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(asked) < 4 || slices.ContainsFunc(asked, func(url string) bool { return strings.Contains(url, "kinds") }) {
+		t.Errorf("asked for %v", asked)
 	}
 }

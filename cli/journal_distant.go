@@ -21,6 +21,12 @@ func (d *distant) info(ctx context.Context) ([]api.JournalInfo, error) {
 	return all, d.c.Get(ctx, "/journal/info?kinds=1", &all)
 }
 
+// journals are what there is, without the count of each kind, for which a process reads the whole history.
+func (d *distant) journals(ctx context.Context) ([]api.JournalInfo, error) {
+	var all []api.JournalInfo
+	return all, d.c.Get(ctx, "/journal/info", &all)
+}
+
 // pageMost is what a process tells of its journal at once.
 const pageMost = 10_000
 
@@ -51,8 +57,8 @@ func (d *distant) entries(ctx context.Context, of string, f replay.Filter, limit
 
 // last is the newest entry that f can choose.
 func (d *distant) last(ctx context.Context, of string, f replay.Filter) (uint64, error) {
-	var all []api.JournalInfo
-	if err := d.c.Get(ctx, "/journal/info", &all); err != nil {
+	all, err := d.journals(ctx)
+	if err != nil {
 		return 0, err
 	}
 	for _, j := range all {

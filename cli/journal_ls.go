@@ -121,7 +121,7 @@ func ofs(cmd *cobra.Command, r reader) ([]string, error) {
 	if f, ok := r.(*files); ok {
 		return f.journals(), nil
 	}
-	infos, err := r.info(cmd.Context())
+	infos, err := r.(*distant).journals(cmd.Context()) // of readers there are these two
 	var all []string
 	for _, j := range infos {
 		all = append(all, j.Of)

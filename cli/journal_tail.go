@@ -95,13 +95,16 @@ func newest(cmd *cobra.Command, r reader, of string) (uint64, error) {
 	if d, ok := r.(*files); ok {
 		return asked(d, of, func(p *replay.Past) (uint64, error) { return p.History().Stats().Last, nil })
 	}
-	infos, err := r.info(cmd.Context())
+	infos, err := r.(*distant).journals(cmd.Context())
+	if err != nil {
+		return 0, err
+	}
 	for _, j := range infos {
 		if j.Of == of {
-			return j.Last, err
+			return j.Last, nil
 		}
 	}
-	return 0, errors.Join(err, errNoJournal)
+	return 0, errNoJournal
 }
 
 var errNoJournal = errors.New("there is no such journal")
