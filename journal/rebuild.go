@@ -305,11 +305,16 @@ func (r *rebuilder) write() error {
 		return err
 	}
 	paths, _, err := mirrors(r.dir)
-	if err != nil || len(r.mirror) == 0 || r.r.Lost == [2]uint64{} {
+	if err != nil {
 		return err
 	}
 	for _, p := range paths {
-		if err := os.Rename(p, filepath.Join(r.dir, filepath.Base(p)+".damaged")); err != nil {
+		if len(r.mirror) > 0 && r.r.Lost != [2]uint64{} {
+			err = os.Rename(p, filepath.Join(r.dir, filepath.Base(p)+".damaged"))
+		} else {
+			err = os.Remove(p) // the log holds all of it; the next start writes it anew, should it be damaged
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -182,3 +182,38 @@ func TestOpenWithoutSnapshotsBeforeTheFirstAnchor(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// The mirror may be what is damaged. A start looks at its end alone, so after a rebuild it has to be written anew.
+func TestRebuildHasADamagedMirrorWrittenAnew(t *testing.T) {
+	f := newFixture(t)
+	f.closed(40)
+	paths, _, err := mirrors(f.dir)
+	if err != nil || len(paths) != 1 {
+		t.Fatal(paths, err)
+	}
+	b, err := os.ReadFile(paths[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(paths[0], bytes.Replace(b, []byte(`"v":`), []byte(`"w":`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found := func() error {
+		h, err := OpenHistory(f.dir)
+		if err != nil {
+			return err
+		}
+		return errors.Join(proven(h, newTables()), h.Close())
+	}
+	wantErr(t, found(), ErrCorrupt)
+	if _, err := Rebuild(f.dir, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	f.closed(1)
+	if err := found(); err != nil {
+		t.Error(err)
+	}
+	if paths, _, err := mirrors(f.dir); err != nil || len(paths) != 1 {
+		t.Errorf("mirror: %v, %v", paths, err)
+	}
+}
